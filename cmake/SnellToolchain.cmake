@@ -1,0 +1,31 @@
+# Compiler cache, linker, warnings, sanitizers and OpenMP: everything that is about the tools and not about a library.
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(SNELL_CCACHE ccache)
+if(SNELL_CCACHE)
+  # Precompiled headers and ccache agree only with these settings (ccache's manual, "Precompiled headers").
+  set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${SNELL_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${SNELL_CCACHE})
+endif()
+
+find_program(SNELL_MOLD mold)
+if(SNELL_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+find_package(OpenMP REQUIRED COMPONENTS CXX) # at::parallel_for is serial in sources compiled without it
+find_package(Threads REQUIRED)
+
+add_library(snell_warnings INTERFACE)
+target_compile_options(snell_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra $<$<BOOL:${SNELL_WERROR}>:-Werror>>)
+
+add_library(snell_options INTERFACE)
+target_include_directories(snell_options INTERFACE ${CMAKE_SOURCE_DIR}/include)
+target_link_libraries(snell_options INTERFACE Threads::Threads)
+target_compile_options(snell_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+if(SNELL_SANITIZE)
+  target_compile_options(snell_options INTERFACE -fsanitize=${SNELL_SANITIZE} -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(snell_options INTERFACE -fsanitize=${SNELL_SANITIZE})
+endif()

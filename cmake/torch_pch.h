@@ -1,0 +1,19 @@
+// What nearly every source that touches LibTorch needs; compiled once for all of them.
+#pragma once
+#include <torch/nn/functional/normalization.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
