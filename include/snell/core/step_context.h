@@ -3,22 +3,16 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 namespace snell::core {
 
-// Immutable once shared. Owned by shared_ptr, because backward passes outlive the loop body that made it.
+// Plain values, so that capturing it is a copy and kernels take its members as arguments. Sample b of the shard sits in
+// slot `first_slot` + b of the epoch's order; the slot, not the rank, keys its dropout masks.
 struct StepContext {
   uint64_t seed = 0;
-  uint32_t step = 0;            // optimizer step since the start of the run
-  bool training = false;        // false: no dropout, no drop path
-  std::vector<uint32_t> slots;  // [B] each sample's slot in the epoch's order; keys its dropout masks
+  uint32_t step = 0;        // optimizer step since the start of the run
+  uint32_t first_slot = 0;  // slot of the shard's first sample in the epoch's order
+  bool training = false;    // false: no dropout, no drop path
 };
-
-using StepContextPtr = std::shared_ptr<const StepContext>;
-
-// A context for evaluation: nothing random.
-inline StepContextPtr eval_context() { return std::make_shared<const StepContext>(); }
 
 }  // namespace snell::core

@@ -1,0 +1,76 @@
+// A vision backbone with a linear head, as single-device code: it knows neither ranks nor adapters.
+// Legend: B batch, C H W image, N tokens, D features, K classes.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "snell/config/binder.h"
+#include "snell/core/registry.h"
+#include "snell/core/step_context.h"
+#include "snell/nn/parameter.h"
+#include "snell/nn/projection.h"
+
+namespace snell::nn {
+
+struct BackboneConfig {
+  std::string name = "vit";
+  std::string weights;  // file of published weights; empty: generated from the seed
+  int64_t image_size = 224;
+  int64_t patch_size = 16;
+  int64_t in_chans = 3;
+  int64_t embed_dim = 768;
+  int64_t depth = 12;
+  int64_t num_heads = 12;
+  double mlp_ratio = 4.0;
+  bool qkv_bias = true;
+  double layer_norm_eps = 1e-6;
+  std::string global_pool = "token";
+  double drop_path = 0.1;
+};
+
+void bind(config::Binder& binder, BackboneConfig& config);
+
+class Backbone {
+ public:
+  virtual ~Backbone() = default;
+
+  // images: [B, C, H, W] -> what the head sees, [B, D] (timm's forward_head(..., pre_logits=True)).
+  virtual at::Tensor forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const = 0;
+  // -> logits [B, K].
+  at::Tensor forward(const at::Tensor& images_BCHW, const core::StepContext& context) const;
+
+  // Every tensor that a weight file can fill, under timm's names, in a fixed order; the head's come last.
+  virtual Parameters published() const = 0;
+  // What the projection factory added, in a fixed order.
+  virtual Parameters adapters() const = 0;
+  // published() and adapters() that require gradients: the trainables, in the order of the forward pass.
+  Parameters trainable() const;
+
+  const at::Tensor& head_weight() const { return head_weight_KD_; }
+  const at::Tensor& head_bias() const { return head_bias_K_; }
+
+  // Published weights as timm draws them for a new model; the head's weight is normal(0, 0.02), its bias zero.
+  virtual void init_published(uint64_t seed) = 0;
+  void init_head(uint64_t seed);
+
+ protected:
+  void make_head(int64_t num_features, int64_t num_classes, const TensorPlace& place);
+  at::Tensor head_weight_KD_, head_bias_K_;
+};
+
+using BackboneFactory = std::function<std::unique_ptr<Backbone>(const BackboneConfig&, int64_t num_classes,
+                                                                const ProjectionFactory&, const TensorPlace&)>;
+// All backbones of the project, by BackboneConfig::name.
+const core::Registry<BackboneFactory>& backbones();
+
+std::unique_ptr<Backbone> make_backbone(const BackboneConfig& config, int64_t num_classes,
+                                        const ProjectionFactory& factory, const TensorPlace& place);
+
+// Number of elements of all of them.
+int64_t count_elements(const Parameters& parameters);
+
+}  // namespace snell::nn

@@ -1,0 +1,39 @@
+// A projection group whose slices carry weight deltas: y = x·W0ᵀ + b + drop_path(drop(x)·ΔW), as one autograd function
+// over the input and all factors. It stores its input and one threshold a slice; ΔW and the dropout masks are rebuilt in
+// the backward pass.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "snell/core/frozen_weight.h"
+#include "snell/nn/projection.h"
+#include "snell/peft/weight_delta.h"
+
+namespace snell::peft {
+
+struct AdaptedSlice {
+  int64_t begin = 0, end = 0;  // output features
+  std::shared_ptr<WeightDelta> delta;
+};
+
+struct AdapterNoise {
+  double dropout = 0;    // on the adapter's input; one mask shared by the group's slices
+  double drop_path = 0;  // a sample, on each slice's output
+};
+
+class AdaptedProjection : public nn::ProjectionGroup {
+ public:
+  AdaptedProjection(const nn::ProjectionSpec& spec, std::vector<AdaptedSlice> slices, const AdapterNoise& noise,
+                    const nn::TensorPlace& place);
+  at::Tensor forward(const at::Tensor& x, const core::StepContext& context) const override;
+  nn::Parameters published() const override;
+  nn::Parameters adapters() const override;
+
+  struct State;  // shared with the backward passes under way
+
+ private:
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace snell::peft

@@ -1,0 +1,54 @@
+// How a backbone is tuned: which adapter its projections get, and which of its tensors train.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "snell/config/binder.h"
+#include "snell/core/registry.h"
+#include "snell/nn/backbone.h"
+#include "snell/peft/weight_delta.h"
+
+namespace snell::peft {
+
+struct AdapterConfig {
+  std::string name = "snell";  // an adapter of adapters(), "linear" (the head only) or "full" (everything)
+  int64_t rank = 32;
+  int64_t heads = 2;
+  double norm_p = 2;
+  double sparsity = 0;
+  double dropout = 0.1;
+  double drop_path = 0.1;
+  std::vector<std::string> targets{"q", "k", "v", "proj", "fc1", "fc2"};
+  bool class_token = true;
+};
+
+void bind(config::Binder& binder, AdapterConfig& config);
+
+using DeltaFactory = std::function<std::shared_ptr<WeightDelta>(const std::string& path, int64_t in_features,
+                                                               int64_t out_features, const AdapterConfig& config,
+                                                               const nn::TensorPlace& place)>;
+// Adapters that are a ΔW, by name.
+const core::Registry<DeltaFactory>& adapters();
+
+// A named ΔW of a model: "blocks.0.attn.q".
+struct NamedDelta {
+  std::string name;
+  std::shared_ptr<WeightDelta> delta;
+};
+
+// A model with its adapters in place, initialised from the seed, and requires_grad set.
+struct TunedModel {
+  std::unique_ptr<nn::Backbone> backbone;
+  std::vector<NamedDelta> deltas;
+};
+
+// Builds the backbone with `adapter` entered into its projections. Published tensors are initialised from `seed` (a
+// weight file is loaded over them afterwards), adapters and head too. Warns of targets that matched nothing.
+TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterConfig& adapter, int64_t num_classes,
+                            uint64_t seed, const nn::TensorPlace& place);
+
+}  // namespace snell::peft

@@ -1,0 +1,69 @@
+// ΔW [in, out] of one projection, added as x·ΔW: composed of factors, a merge and a sparsifier.
+// Legend: H heads, I in features, O out features, R columns a head.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "snell/nn/parameter.h"
+#include "snell/peft/kernel.h"
+#include "snell/peft/sparsifier.h"
+
+namespace snell::peft {
+
+// What one merge yields: lives for the length of one forward or backward call.
+struct Merged {
+  at::Tensor delta_IO;
+  at::Tensor threshold;                  // kept from forward to backward (0-d); undefined when there is none
+  at::Tensor scale_IO;                   // see Sparsified
+  std::vector<at::Tensor> distances_IO;  // see DistanceKernel
+};
+
+class WeightDelta {
+ public:
+  virtual ~WeightDelta() = default;
+  // The trainable leaves under their full names; in the order of factor_grads().
+  virtual const nn::Parameters& factors() const = 0;
+  // `threshold` as found by an earlier merge of the same factors, or undefined. Records no graph.
+  virtual Merged merge(const at::Tensor& threshold) const = 0;
+  // dL/dfactor for each factor, from dL/dΔW [I, O].
+  virtual std::vector<at::Tensor> factor_grads(const Merged& merged, const at::Tensor& grad_delta_IO) const = 0;
+  virtual void init(uint64_t seed) = 0;
+  // Share of entries that the sparsifier is asked to zero.
+  virtual double sparsity() const = 0;
+};
+
+// Two factors merged by a distance kernel: klora (KeepAll) and snell (HardThreshold).
+class KernelDelta : public WeightDelta {
+ public:
+  struct Shape {
+    int64_t in_features = 0, out_features = 0;
+    int64_t rank = 32;  // columns of both factors over all heads
+    int64_t heads = 2;
+    double norm_p = 2;
+  };
+  // `path`: what the factors' names begin with, as in the published code: "blocks.0.attn.additional_q".
+  KernelDelta(const std::string& path, const Shape& shape, double sparsity, std::unique_ptr<Sparsifier> sparsifier,
+              const nn::TensorPlace& place);
+
+  const nn::Parameters& factors() const override { return factors_; }
+  Merged merge(const at::Tensor& threshold) const override;
+  std::vector<at::Tensor> factor_grads(const Merged& merged, const at::Tensor& grad_delta_IO) const override;
+  // Kaiming-uniform(a = √5) on the three-dimensional factors, whose fan-in is rows · columns.
+  void init(uint64_t seed) override;
+  double sparsity() const override { return sparsity_; }
+
+ private:
+  at::Tensor in_HIR() const { return factors_[0].tensor.detach(); }
+  at::Tensor out_HOR() const { return factors_[1].tensor.detach(); }
+
+  nn::Parameters factors_;
+  DistanceKernel kernel_;
+  double sparsity_;
+  std::unique_ptr<Sparsifier> sparsifier_;
+};
+
+}  // namespace snell::peft

@@ -1,0 +1,40 @@
+// One optimizer step as a short sequence of verbs. Legend: B samples of a shard, K classes.
+#pragma once
+
+#include <cstdint>
+
+#include "snell/data/batch.h"
+#include "snell/dist/control_plane.h"
+#include "snell/dist/reducer.h"
+#include "snell/nn/backbone.h"
+#include "snell/train/optimizer.h"
+
+namespace snell::train {
+
+// Sum over the samples of the cross-entropy of `logits_BK` against class numbers [B] or target distributions [B, K].
+at::Tensor cross_entropy_sum(const at::Tensor& logits_BK, const at::Tensor& targets, double label_smoothing = 0);
+
+// What a step yields: a value; logging and saving are the caller's.
+struct StepStats {
+  double loss = 0;       // mean over the global batch
+  double grad_norm = 0;  // before clipping
+  int64_t samples = 0;   // of the global batch
+  int64_t correct = 0;
+  double seconds = 0;
+  bool finite = true;   // false: the step was skipped on every rank
+  int stop_signal = 0;  // the signal that any rank caught, agreed over all
+};
+
+struct StepParts {
+  const nn::Backbone& model;
+  Optimizer& optimizer;
+  dist::Reducer& reducer;
+  dist::ControlPlane& control;
+  const OptimConfig& config;
+  nn::TensorPlace place;
+};
+
+// Forward and backward over this rank's shards, the all-reduce, and the update. Collective.
+StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t seed, int64_t step);
+
+}  // namespace snell::train

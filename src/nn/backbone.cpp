@@ -1,0 +1,76 @@
+#include "snell/nn/backbone.h"
+
+#include "snell/nn/init.h"
+#include "snell/nn/vit.h"
+
+namespace snell::nn {
+
+void bind(config::Binder& b, BackboneConfig& c) {
+  b.field("name", c.name, "architecture", config::one_of(backbones().names()));
+  b.field("weights", c.weights, "file of published weights (.safetensors, .npz); empty: generated from the seed");
+  b.field("image_size", c.image_size, "height and width of the input in pixels", config::in_range(1, 4096));
+  b.field("patch_size", c.patch_size, "height and width of a patch in pixels", config::in_range(1, 4096));
+  b.field("in_chans", c.in_chans, "channels of the input", config::in_range(1, 64));
+  b.field("embed_dim", c.embed_dim, "features of a token", config::in_range(1, 65536));
+  b.field("depth", c.depth, "number of blocks", config::in_range(1, 1024));
+  b.field("num_heads", c.num_heads, "attention heads", config::in_range(1, 1024));
+  b.field("mlp_ratio", c.mlp_ratio, "hidden features of the MLP over embed_dim", config::in_range(0.01, 64));
+  b.field("qkv_bias", c.qkv_bias, "whether q, k and v have a bias");
+  b.field("layer_norm_eps", c.layer_norm_eps, "epsilon of the layer norms", config::positive());
+  b.field("global_pool", c.global_pool, "what the head sees", config::one_of({"token", "avg"}));
+  b.field("drop_path", c.drop_path, "rate of the last block's drop path; earlier ones rise to it linearly",
+          config::in_range(0, 0.99));
+  b.require(c.image_size % c.patch_size == 0, "patch_size",
+            core::str("must divide image_size (", c.image_size, ")"));
+  b.require(c.embed_dim % c.num_heads == 0, "num_heads", core::str("must divide embed_dim (", c.embed_dim, ")"));
+}
+
+at::Tensor Backbone::forward(const at::Tensor& images_BCHW, const core::StepContext& context) const {
+  return at::linear(forward_features(images_BCHW, context), head_weight_KD_, head_bias_K_);
+}
+
+Parameters Backbone::trainable() const {
+  Parameters out;
+  for (const Parameters& group : {published(), adapters()}) {
+    for (const auto& parameter : group) {
+      if (parameter.tensor.requires_grad()) out.push_back(parameter);
+    }
+  }
+  return out;
+}
+
+void Backbone::make_head(int64_t num_features, int64_t num_classes, const TensorPlace& place) {
+  head_weight_KD_ = at::zeros({num_classes, num_features}, place.options());
+  head_bias_K_ = at::zeros({num_classes}, place.options());
+}
+
+void Backbone::init_head(uint64_t seed) {
+  init_normal(head_weight_KD_, 0.02, seed, "head.weight");
+  at::NoGradGuard no_grad;
+  head_bias_K_.zero_();
+}
+
+static core::Registry<BackboneFactory> all_backbones() {
+  core::Registry<BackboneFactory> registry("backbone");
+  registry.add("vit", [](const BackboneConfig& config, int64_t num_classes, const ProjectionFactory& factory,
+                         const TensorPlace& place) { return std::make_unique<Vit>(config, num_classes, factory, place); });
+  return registry;
+}
+
+const core::Registry<BackboneFactory>& backbones() {
+  static const core::Registry<BackboneFactory> registry = all_backbones();
+  return registry;
+}
+
+std::unique_ptr<Backbone> make_backbone(const BackboneConfig& config, int64_t num_classes,
+                                        const ProjectionFactory& factory, const TensorPlace& place) {
+  return backbones().get(config.name)(config, num_classes, factory, place);
+}
+
+int64_t count_elements(const Parameters& parameters) {
+  int64_t count = 0;
+  for (const auto& parameter : parameters) count += parameter.tensor.numel();
+  return count;
+}
+
+}  // namespace snell::nn

@@ -1,0 +1,67 @@
+#include "snell/train/job_config.h"
+
+namespace snell::train {
+
+void bind(config::Binder& b, RunConfig& c) {
+  b.field("name", c.name, "what reports call the run");
+  b.field("dir", c.dir, "the run's folder: config, metrics, report, logs, checkpoints");
+  b.field("device", c.device, "auto takes a GPU when every rank of the node has one",
+          config::one_of({"auto", "cpu", "cuda"}));
+  b.field("dtype", c.dtype, "type of weights and activations", config::one_of({"float32", "float64"}));
+  b.field("threads", c.threads, "LibTorch's threads a rank; 0: OMP_NUM_THREADS, else cores / ranks of the node",
+          config::in_range(0, 4096));
+  b.field("log_every", c.log_every, "steps between lines of the log and events of metrics.jsonl", config::at_least(1));
+  b.field("resume", c.resume, "auto continues the run in its folder; never refuses a folder that holds checkpoints",
+          config::one_of({"auto", "never", "must"}));
+  b.require(!c.dir.empty(), "dir", "must name the run's folder");
+}
+
+void bind(config::Binder& b, ScheduleConfig& c) {
+  b.field("name", c.name, "learning rate over the epochs", config::one_of({"cosine", "constant"}));
+  b.field("warmup_epochs", c.warmup_epochs, "epochs of linear rise from warmup_lr", config::at_least(0));
+  b.field("warmup_lr", c.warmup_lr, "learning rate at the start of the warm-up", config::at_least(0));
+  b.field("min_lr", c.min_lr, "learning rate at the end of the cosine", config::at_least(0));
+  b.field("cooldown_epochs", c.cooldown_epochs, "last epochs at min_lr, outside the cosine", config::at_least(0));
+  b.field("stepping", c.stepping, "reference: epochs 0 and 1 both run at the start value, as in the published code",
+          config::one_of({"before", "reference"}));
+}
+
+void bind(config::Binder& b, OptimConfig& c) {
+  b.field("name", c.name, "optimizer", config::one_of({"adamw", "sgd"}));
+  b.field("lr", c.lr, "peak learning rate, for the global batch as it is", config::at_least(0));
+  b.field("weight_decay", c.weight_decay, "not on biases, norms, class token, position embedding", config::at_least(0));
+  b.field("betas", c.betas, "adamw's decay rates of the moments", config::in_range(0, 1));
+  b.field("eps", c.eps, "adamw's epsilon", config::positive());
+  b.field("momentum", c.momentum, "sgd's momentum", config::in_range(0, 1));
+  b.field("clip_norm", c.clip_norm, "largest gradient norm; 0: no clipping", config::at_least(0));
+  b.field("accumulate", c.accumulate, "parts in which a rank goes through its share of a global batch",
+          config::in_range(1, 65536));
+  b.field("label_smoothing", c.label_smoothing, "share of the target spread over all classes", config::in_range(0, 1));
+  b.section("schedule", c.schedule);
+  b.require(c.betas.size() == 2, "betas", "must be two numbers");
+}
+
+void bind(config::Binder& b, TrainConfig& c) {
+  b.field("epochs", c.epochs, "passes over the training split", config::in_range(1, 1e9));
+  b.field("eval_interval", c.eval_interval, "evaluate every so many epochs; 0: only at the end", config::at_least(0));
+  b.field("eval_last", c.eval_last, "evaluate after each of the last so many epochs", config::at_least(0));
+  b.field("max_steps", c.max_steps, "stop after so many optimizer steps; 0: after all epochs", config::at_least(0));
+}
+
+void bind(config::Binder& b, JobConfig& c) {
+  b.field("seed", c.seed, "key of every random draw");
+  b.section("run", c.run);
+  b.section("backbone", c.backbone);
+  b.section("adapter", c.adapter);
+  b.section("data", c.data);
+  b.section("optim", c.optim);
+  b.section("train", c.train);
+  b.section("dist", c.dist);
+  b.section("checkpoint", c.checkpoint);
+  b.require(c.data.transform.size == c.backbone.image_size, "data.transform.size",
+            core::str("must equal backbone.image_size (", c.backbone.image_size, ")"));
+}
+
+at::ScalarType compute_dtype(const RunConfig& config) { return config.dtype == "float64" ? at::kDouble : at::kFloat; }
+
+}  // namespace snell::train

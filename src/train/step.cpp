@@ -1,0 +1,89 @@
+#include "snell/train/step.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "snell/core/signals.h"
+#include "snell/core/timer.h"
+
+namespace snell::train {
+namespace {
+
+// What the ranks tell each other after a step; plain bytes, summed in the order of ranks so that all get equal bits.
+struct Tally {
+  double loss = 0;
+  int64_t correct = 0;
+  int64_t stop_signal = 0;
+};
+
+Tally add_over_ranks(const Tally& mine, dist::ControlPlane& control) {
+  Tally total;
+  const std::string bytes(reinterpret_cast<const char*>(&mine), sizeof mine);
+  for (const std::string& received : control.all_gather_strings(bytes)) {
+    Tally theirs;
+    core::check(received.size() == sizeof theirs, "a rank sent a tally of another size: are all ranks of one build?");
+    std::memcpy(&theirs, received.data(), sizeof theirs);
+    total.loss += theirs.loss;
+    total.correct += theirs.correct;
+    total.stop_signal = std::max(total.stop_signal, theirs.stop_signal);
+  }
+  return total;
+}
+
+struct ShardResult {
+  at::Tensor loss, correct;  // 0-d, on the device
+};
+
+ShardResult run_shard(const StepParts& parts, const data::Shard& shard, int64_t global_count,
+                      const core::StepContext& context) {
+  const at::Tensor images = shard.images_BCHW.to(parts.place.device, parts.place.dtype, /*non_blocking=*/true);
+  const at::Tensor labels_B = shard.labels_B.to(parts.place.device, /*non_blocking=*/true);
+  const at::Tensor logits_BK = parts.model.forward(images, context);
+  // A dummy goes through the model, so that every rank's hooks fire, and weighs nothing.
+  at::Tensor loss = shard.dummy ? logits_BK.sum() * 0
+                                : cross_entropy_sum(logits_BK, labels_B, parts.config.label_smoothing) /
+                                      static_cast<double>(global_count);
+  loss.backward();
+  const at::Tensor correct = (logits_BK.detach().argmax(1) == labels_B).sum() * (shard.dummy ? 0 : 1);
+  return {loss.detach(), correct};
+}
+
+}  // namespace
+
+at::Tensor cross_entropy_sum(const at::Tensor& logits_BK, const at::Tensor& targets, double label_smoothing) {
+  return at::cross_entropy_loss(logits_BK, targets, {}, at::Reduction::Sum, /*ignore_index=*/-100, label_smoothing);
+}
+
+StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t seed, int64_t step) {
+  const core::Timer timer;
+  std::vector<at::Tensor> losses, corrects;
+  for (size_t i = 0; i < batch.shards.size(); ++i) {
+    const data::Shard& shard = batch.shards[i];
+    const core::StepContext context{seed, static_cast<uint32_t>(step), shard.slots.empty() ? 0 : shard.slots.front(),
+                                    /*training=*/true};
+    parts.reducer.begin(shard.id, i + 1 == batch.shards.size());
+    const ShardResult result = run_shard(parts, shard, batch.global_count, context);
+    parts.reducer.end();
+    losses.push_back(result.loss.to(at::kDouble));
+    corrects.push_back(result.correct);
+  }
+  parts.reducer.finish();
+  const at::Tensor norm = parts.optimizer.clip(parts.config.clip_norm);
+
+  // The one place where the host waits for the device: a step that is not finite must not be taken by any rank.
+  const Tally total = add_over_ranks(
+      {at::stack(losses).sum().item<double>(), at::stack(corrects).sum().item<int64_t>(), core::stop_signal()},
+      parts.control);
+  StepStats stats;
+  stats.loss = total.loss;
+  stats.grad_norm = norm.item<double>();
+  stats.samples = batch.global_count;
+  stats.correct = total.correct;
+  stats.stop_signal = static_cast<int>(total.stop_signal);
+  stats.finite = std::isfinite(stats.loss) && std::isfinite(stats.grad_norm);
+  if (stats.finite) parts.optimizer.step();
+  stats.seconds = timer.seconds();
+  return stats;
+}
+
+}  // namespace snell::train

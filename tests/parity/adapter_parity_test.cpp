@@ -1,0 +1,66 @@
+// Every klora and snell adapter of the fixtures: merged matrix, threshold, output and all gradients.
+#include <gtest/gtest.h>
+
+#include "snell/peft/adapted_projection.h"
+#include "snell/peft/tuning.h"
+#include "support/fixtures.h"
+
+namespace snell::peft {
+namespace {
+
+struct Tolerance {
+  at::ScalarType dtype;
+  double value, gradient;
+};
+
+void check_adapter(const std::string& path, const Tolerance& tolerance) {
+  SCOPED_TRACE(path + (tolerance.dtype == at::kDouble ? " float64" : " float32"));
+  const test::Fixture fixture(path);
+  const auto tensor = [&](const std::string& name) { return fixture.tensor(name, tolerance.dtype); };
+  AdapterConfig config;
+  config.name = fixture.setting("kind").get<std::string>();
+  config.rank = fixture.number("rank");
+  config.sparsity = fixture.setting("threshold").get<double>();
+  config.norm_p = fixture.setting("norm_p").get<double>();
+  const int64_t in = fixture.number("in_features"), out = fixture.number("out_features");
+  const nn::TensorPlace place{tolerance.dtype, at::kCPU};
+  const auto delta = adapters().get(config.name)("layer", in, out, config, place);
+  at::Tensor in_q = delta->factors()[0].tensor, out_q = delta->factors()[1].tensor;
+  {
+    at::NoGradGuard no_grad;
+    in_q.copy_(tensor("param.In_Qs"));
+    out_q.copy_(tensor("param.Out_Qs"));
+  }
+  const Merged merged = delta->merge({});
+  if (fixture.has("merged_sparse")) {
+    EXPECT_RELATIVE(merged.delta_IO, tensor("merged_sparse"), tolerance.value, "merged_sparse");
+    EXPECT_RELATIVE(merged.threshold.reshape({1}), tensor("threshold"), tolerance.value, "threshold");
+  } else {
+    EXPECT_RELATIVE(merged.delta_IO, tensor("merged_dense"), tolerance.value, "merged_dense");
+  }
+
+  const nn::ProjectionSpec spec{"layer", in, out, false, {{"fc1", "", 0, out}}, 0, true};
+  const AdaptedProjection group(spec, {{0, out, delta}}, {0, 0}, place);
+  const at::Tensor x = tensor("x").requires_grad_(true);
+  const at::Tensor y = group.forward(x, core::StepContext{});
+  y.backward(tensor("grad_y"));
+  EXPECT_RELATIVE(y, tensor("y"), tolerance.value, "y");
+  EXPECT_RELATIVE(x.grad(), tensor("grad_x"), tolerance.gradient, "grad_x");
+  EXPECT_RELATIVE(in_q.grad(), tensor("grad.In_Qs"), tolerance.gradient, "grad.In_Qs");
+  EXPECT_RELATIVE(out_q.grad(), tensor("grad.Out_Qs"), tolerance.gradient, "grad.Out_Qs");
+}
+
+TEST(AdapterParity, Float64) {
+  for (const auto& path : test::fixture_files({"adapter_klora_", "adapter_snell_"})) {
+    check_adapter(path, {at::kDouble, 1e-9, 1e-9});
+  }
+}
+
+TEST(AdapterParity, Float32) {
+  for (const auto& path : test::fixture_files({"adapter_klora_", "adapter_snell_"})) {
+    check_adapter(path, {at::kFloat, 1e-5, 1e-4});
+  }
+}
+
+}  // namespace
+}  // namespace snell::peft

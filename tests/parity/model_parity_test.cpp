@@ -1,0 +1,45 @@
+// Whole SNELL-tuned ViTs: logits, loss, and the gradient of every trainable parameter.
+#include <gtest/gtest.h>
+
+#include "support/vit_fixture.h"
+
+namespace snell {
+namespace {
+
+struct Tolerance {
+  at::ScalarType dtype;
+  double value, gradient;
+};
+
+void check_model(const std::string& path, const Tolerance& tolerance) {
+  SCOPED_TRACE(path + (tolerance.dtype == at::kDouble ? " float64" : " float32"));
+  const test::Fixture fixture(path);
+  const at::Tensor expected_logits = fixture.tensor("logits", tolerance.dtype);
+  auto model = test::make_vit(fixture, "snell", expected_logits.size(1), tolerance.dtype);
+  test::load_parameters(model, fixture, "param.");
+
+  std::vector<std::string> trainable;
+  for (const auto& parameter : model.backbone->trainable()) trainable.push_back(parameter.name);
+  std::sort(trainable.begin(), trainable.end());
+  EXPECT_EQ(trainable, fixture.setting("trainable").get<std::vector<std::string>>());
+
+  const at::Tensor logits = model.backbone->forward(fixture.tensor("images", tolerance.dtype), core::StepContext{});
+  const at::Tensor loss = at::cross_entropy_loss(logits, fixture.tensor("labels"));
+  loss.backward();
+  EXPECT_RELATIVE(logits, expected_logits, tolerance.value, "logits");
+  EXPECT_RELATIVE(loss.reshape({1}), fixture.tensor("loss"), tolerance.value, "loss");
+  for (const auto& [name, tensor] : model.backbone->trainable()) {
+    EXPECT_RELATIVE(tensor.grad(), fixture.tensor("grad." + name, tolerance.dtype), tolerance.gradient, name);
+  }
+}
+
+TEST(ModelParity, Float64) {
+  for (const auto& path : test::fixture_files({"model_vit_snell_"})) check_model(path, {at::kDouble, 1e-9, 1e-9});
+}
+
+TEST(ModelParity, Float32) {
+  for (const auto& path : test::fixture_files({"model_vit_snell_"})) check_model(path, {at::kFloat, 1e-5, 1e-4});
+}
+
+}  // namespace
+}  // namespace snell

@@ -1,0 +1,72 @@
+// Published weight files: features before the head and logits.
+#include <gtest/gtest.h>
+
+#include "support/fixtures.h"
+
+namespace snell::nn {
+namespace {
+
+struct Loaded {
+  std::unique_ptr<Backbone> backbone;
+  LoadReport report;
+};
+
+Loaded load_vit(const std::string& file, int64_t image_size, bool load_head) {
+  BackboneConfig config;
+  config.image_size = image_size;
+  config.patch_size = 8;
+  config.embed_dim = 48;
+  config.depth = 2;
+  config.num_heads = 3;
+  Loaded out{make_backbone(config, 7, LinearFactory(false), {}), {}};
+  const auto source = io::open_tensors(test::fixture_folder() + "/weights/" + file);
+  out.report = load_weights(*out.backbone, *source, {load_head});
+  return out;
+}
+
+void expect_outputs(const Loaded& model, const std::string& expected_file) {
+  at::NoGradGuard no_grad;
+  const test::Fixture expected(test::fixture_folder() + "/weights/" + expected_file);
+  const at::Tensor images = expected.tensor("images", at::kFloat);
+  EXPECT_RELATIVE(model.backbone->forward_features(images, {}), expected.tensor("features"), 1e-5, "features");
+  EXPECT_RELATIVE(model.backbone->forward(images, {}), expected.tensor("logits"), 1e-5, "logits");
+}
+
+TEST(WeightsParity, TimmAndGoogle) {
+  for (const std::string file : {"vit_timm.safetensors", "vit_google.npz", "vit_google_opt_target.npz"}) {
+    SCOPED_TRACE(file);
+    expect_outputs(load_vit(file, 32, true), "vit.expected.safetensors");
+  }
+}
+
+TEST(WeightsParity, PositionEmbeddingOfAnotherGrid) {
+  const Loaded model = load_vit("vit_timm.safetensors", 64, true);
+  EXPECT_EQ(model.report.resized, std::vector<std::string>{"pos_embed"});
+  expect_outputs(model, "vit_resized_64.expected.safetensors");
+}
+
+TEST(WeightsParity, TheHeadIsNewUnlessAskedFor) {
+  const Loaded model = load_vit("vit_google.npz", 32, false);
+  EXPECT_EQ(model.report.ignored, (std::vector<std::string>{"head/bias", "head/kernel"}));
+  EXPECT_EQ(model.backbone->head_weight().abs().max().item<float>(), 0.0f);
+}
+
+TEST(WeightsParity, AWrongBackboneIsNamed) {
+  BackboneConfig config;
+  config.image_size = 32;
+  config.patch_size = 8;
+  config.embed_dim = 48;
+  config.depth = 3;
+  config.num_heads = 3;
+  const auto backbone = make_backbone(config, 7, LinearFactory(false), {});
+  const auto source = io::open_tensors(test::fixture_folder() + "/weights/vit_timm.safetensors");
+  try {
+    load_weights(*backbone, *source);
+    FAIL() << "a file of two blocks was taken for a backbone of three";
+  } catch (const core::WeightsError& error) {
+    EXPECT_NE(std::string(error.what()).find("It lacks: blocks.2.norm1.weight"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace snell::nn
