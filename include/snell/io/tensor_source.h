@@ -14,7 +14,7 @@ class TensorSource {
  public:
   virtual ~TensorSource() = default;
   virtual const std::string& path() const = 0;
-  virtual const char* format() const = 0;  // "safetensors", "npz"
+  virtual const char* format() const = 0;              // "safetensors", "npz"
   virtual std::vector<std::string> names() const = 0;  // in the file's order
   // Shape and type without reading the data.
   virtual HostTensor describe(const std::string& name) const = 0;
