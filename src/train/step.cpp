@@ -1,34 +1,25 @@
 #include "snell/train/step.h"
 
 #include <cmath>
-#include <cstring>
 
+#include "rank_sum.h"
 #include "snell/core/signals.h"
 #include "snell/core/timer.h"
 
 namespace snell::train {
 namespace {
 
-// What the ranks tell each other after a step; plain bytes, summed in the order of ranks so that all get equal bits.
 struct Tally {
   double loss = 0;
   int64_t correct = 0;
   int64_t stop_signal = 0;
-};
-
-Tally add_over_ranks(const Tally& mine, dist::ControlPlane& control) {
-  Tally total;
-  const std::string bytes(reinterpret_cast<const char*>(&mine), sizeof mine);
-  for (const std::string& received : control.all_gather_strings(bytes)) {
-    Tally theirs;
-    core::check(received.size() == sizeof theirs, "a rank sent a tally of another size: are all ranks of one build?");
-    std::memcpy(&theirs, received.data(), sizeof theirs);
-    total.loss += theirs.loss;
-    total.correct += theirs.correct;
-    total.stop_signal = std::max(total.stop_signal, theirs.stop_signal);
+  Tally& operator+=(const Tally& other) {
+    loss += other.loss;
+    correct += other.correct;
+    stop_signal = std::max(stop_signal, other.stop_signal);
+    return *this;
   }
-  return total;
-}
+};
 
 struct ShardResult {
   at::Tensor loss, correct;  // 0-d, on the device
@@ -71,8 +62,8 @@ StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t 
   const at::Tensor norm = parts.optimizer.clip(parts.config.clip_norm);
 
   // The one place where the host waits for the device: a step that is not finite must not be taken by any rank.
-  const Tally total = add_over_ranks(
-      {at::stack(losses).sum().item<double>(), at::stack(corrects).sum().item<int64_t>(), core::stop_signal()},
+  const Tally total = sum_over_ranks(
+      Tally{at::stack(losses).sum().item<double>(), at::stack(corrects).sum().item<int64_t>(), core::stop_signal()},
       parts.control);
   StepStats stats;
   stats.loss = total.loss;

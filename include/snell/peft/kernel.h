@@ -25,8 +25,8 @@ class DistanceKernel {
   FactorGrads backward(const at::Tensor& grad_IO, const std::vector<at::Tensor>& distances_IO, const at::Tensor& in_HIR,
                        const at::Tensor& out_HOR) const;
 
-  // c_h.
-  static double coefficient(size_t head) { return head % 2 == 0 ? 0.1 : -0.1; }
+  // c_h. The published code keeps 0.1 as a float32, whatever the type of the factors.
+  static double coefficient(size_t head) { return head % 2 == 0 ? 0.1f : -0.1f; }
 
  private:
   double norm_p_;

@@ -1,0 +1,53 @@
+// What the loop tells those who watch it. Hooks run after the fact, on every rank; they must call no collectives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "snell/train/evaluate.h"
+#include "snell/train/step.h"
+
+namespace snell::train {
+
+// Where a run stands. Saved in checkpoints.
+struct Position {
+  int64_t step = 0;           // optimizer steps done
+  int64_t epoch = 0;          // epochs done
+  int64_t step_in_epoch = 0;  // steps done of the epoch under way
+  int64_t samples_seen = 0;
+  double last_train_loss = 0;  // mean of the last whole epoch (or of the part that this process ran)
+  double best_top1 = -1;       // percent; -1: not evaluated yet
+  int64_t best_epoch = 0;
+};
+
+struct StepEvent {
+  Position position;  // after the step
+  double lr = 0;
+  StepStats stats;
+  int64_t bytes_all_reduced = 0;  // by this rank, in this step
+};
+
+struct EvalEvent {
+  Position position;
+  double lr = 0;
+  EvalResult result;
+  bool is_best = false;
+};
+
+struct CheckpointEvent {
+  int64_t step = 0;
+  std::string path;
+  int64_t bytes = 0;
+  double seconds = 0;
+};
+
+class Hook {
+ public:
+  virtual ~Hook() = default;
+  virtual void on_step(const StepEvent&) {}
+  virtual void on_eval_progress(int64_t /*done*/, int64_t /*of*/) {}
+  virtual void on_evaluation(const EvalEvent&) {}
+  virtual void on_checkpoint(const CheckpointEvent&) {}
+};
+
+}  // namespace snell::train

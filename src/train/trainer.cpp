@@ -1,0 +1,237 @@
+#include "snell/train/trainer.h"
+
+#include <cstdlib>
+#include <thread>
+
+#include "resume.h"
+#include "snell/core/hash.h"
+#include "snell/core/log.h"
+#include "snell/core/timer.h"
+#include "snell/data/dataset_file.h"
+#include "snell/dist/replicas.h"
+#include "snell/train/model.h"
+#include "snell/train/schedule.h"
+
+namespace snell::train {
+namespace {
+
+void set_threads(const RunConfig& config, const dist::ControlPlane& control) {
+  if (config.threads > 0) {
+    at::set_num_threads(static_cast<int>(config.threads));
+  } else if (std::getenv("OMP_NUM_THREADS") == nullptr) {
+    const int cores = static_cast<int>(std::thread::hardware_concurrency());
+    at::set_num_threads(std::max(1, cores / control.local_size()));
+  }
+}
+
+std::unique_ptr<data::DataLoader> make_train_loader(std::shared_ptr<const data::SampleSource> source,
+                                                    const JobConfig& config, const dist::ControlPlane& control,
+                                                    bool pin_memory) {
+  data::LoaderOptions options;
+  options.seed = config.seed;
+  options.batch_size = config.data.batch_size;
+  options.num_shards = control.size() * config.optim.accumulate;
+  options.num_ranks = control.size();
+  options.rank = control.rank();
+  options.workers = config.data.workers;
+  options.prefetch = config.data.prefetch;
+  options.drop_last = config.data.drop_last;
+  options.pin_memory = pin_memory;
+  const auto& transform = config.data.transform;
+  return std::make_unique<data::DataLoader>(std::move(source), data::make_transform(transform.train, transform), options);
+}
+
+}  // namespace
+
+class Trainer::Run {
+ public:
+  Run(const JobConfig& config, std::string config_json, dist::ControlPlane& control)
+      : config_(config), config_json_(std::move(config_json)), control_(control) {
+    set_threads(config.run, control);
+    place_ = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
+    open_data();
+    communicator_ = dist::make_communicator(config.dist, control, place_.device);
+    model_ = make_model(config, facts_.num_classes, place_);
+    trainables_ = trainable_tensors(*model_.backbone);
+    optimizer_ = std::make_unique<Optimizer>(model_.backbone->trainable(), config.optim);
+    resume();
+    dist::broadcast_parameters(trainables_, *communicator_);
+    reducer_ = std::make_unique<dist::BucketedReducer>(trainables_, *communicator_, config.dist.bucket_mb << 20);
+    gather_facts();
+  }
+
+  TrainResult run() {
+    const core::Timer timer;
+    TrainResult result;
+    while (!finished()) {
+      const int signal = run_epoch();
+      if (signal != 0) {
+        save(false);
+        result.stop_signal = signal;
+        break;
+      }
+      const bool epoch_done = position_.step_in_epoch == 0;
+      bool is_best = false;
+      if (evaluation_due(epoch_done)) result.last = run_evaluation(is_best);
+      if (save_due(epoch_done) || is_best) save(is_best);
+    }
+    result.position = position_;
+    result.seconds = timer.seconds();
+    return result;
+  }
+
+  RunFacts facts_;
+  Position position_;
+  std::vector<Hook*> hooks_;
+
+ private:
+  void open_data() {
+    const auto& data = config_.data;
+    auto train = std::shared_ptr<const data::SampleSource>(data::open_dataset(data.file, data.train_split));
+    auto eval = std::shared_ptr<const data::SampleSource>(data::open_dataset(data.file, data.eval_split));
+    facts_.num_classes = train->num_classes();
+    facts_.train_samples = train->size();
+    facts_.eval_samples = eval->size();
+    train_loader_ = make_train_loader(std::move(train), config_, control_, place_.device.is_cuda());
+    eval_loader_ = make_eval_loader(std::move(eval), data, control_, place_.device.is_cuda());
+    if (train_loader_->num_steps() == 0) {
+      throw core::DataError(core::str(data.file, ": split '", data.train_split, "' gives no step of batch size ",
+                                      data.batch_size, "; give it samples, or set data.drop_last=false"));
+    }
+  }
+
+  std::vector<ckpt::TensorRef> all_state() const {
+    auto tensors = model_state(model_);
+    for (auto& ref : optimizer_->state()) tensors.push_back(std::move(ref));
+    return tensors;
+  }
+
+  void resume() {
+    const auto path = choose_checkpoint(config_, control_);
+    if (!path) return;
+    const auto tensors = all_state();
+    const ckpt::Manifest manifest = ckpt::load(*path, tensors, control_);
+    check_same_job(manifest, config_json_, *path);
+    position_ = position_of(manifest);
+    optimizer_->set_steps_done(position_.step);
+    facts_.resumed_from = *path;
+    core::log_info(core::str("resumed from ", *path, " at step ", position_.step));
+  }
+
+  void gather_facts() {
+    const auto& backbone = *model_.backbone;
+    facts_.num_ranks = control_.size();
+    facts_.device = place_.device.str();
+    facts_.trainable_elements = nn::count_elements(backbone.trainable());
+    facts_.adapter_elements = nn::count_elements(backbone.adapters());
+    facts_.backbone_elements =
+        nn::count_elements(backbone.published()) - backbone.head_weight().numel() - backbone.head_bias().numel();
+    for (const auto& [name, tensor] : backbone.trainable()) facts_.bytes_per_step += static_cast<int64_t>(tensor.nbytes());
+    facts_.steps_per_epoch = train_loader_->num_steps();
+    facts_.total_steps = facts_.steps_per_epoch * config_.train.epochs;
+    if (config_.train.max_steps > 0) facts_.total_steps = std::min(facts_.total_steps, config_.train.max_steps);
+  }
+
+  bool finished() const { return position_.step >= facts_.total_steps; }
+
+  // Runs to the end of the epoch under way, or of the run; the signal that stopped it, or 0.
+  int run_epoch() {
+    const double lr = learning_rate(config_.optim.schedule, config_.optim.lr, config_.train.epochs, position_.epoch);
+    optimizer_->set_learning_rate(lr);
+    train_loader_->start_epoch(position_.epoch, position_.step_in_epoch);
+    const StepParts parts{*model_.backbone, *optimizer_, *reducer_, control_, config_.optim, place_};
+    double loss_sum = 0;
+    int64_t samples = 0;
+    while (!finished()) {
+      const auto batch = train_loader_->next();
+      if (!batch) break;
+      const StepStats stats = train_step(parts, *batch, config_.seed, position_.step);
+      if (!stats.finite) stop_not_finite(stats);
+      loss_sum += stats.loss * static_cast<double>(stats.samples);
+      samples += stats.samples;
+      ++position_.step;
+      ++position_.step_in_epoch;
+      position_.samples_seen += stats.samples;
+      position_.last_train_loss = loss_sum / static_cast<double>(samples);
+      const bool epoch_done = position_.step_in_epoch == facts_.steps_per_epoch;
+      if (epoch_done) {
+        ++position_.epoch;
+        position_.step_in_epoch = 0;
+      }
+      lr_ = lr;
+      after_step(stats, reducer_->stats().bytes_per_step);
+      if (stats.stop_signal != 0) return stats.stop_signal;
+      if (epoch_done) break;
+      if (config_.checkpoint.every_steps > 0 && position_.step % config_.checkpoint.every_steps == 0) save(false);
+    }
+    return 0;
+  }
+
+  void after_step(const StepStats& stats, int64_t bytes) {
+    const int64_t every = config_.dist.check_replicas_every;
+    if (every > 0 && position_.step % every == 0) dist::check_replicas(trainables_, control_, position_.step);
+    const StepEvent event{position_, lr_, stats, control_.size() > 1 ? bytes : 0};
+    for (auto* hook : hooks_) hook->on_step(event);
+  }
+
+  [[noreturn]] void stop_not_finite(const StepStats& stats) const {
+    throw core::NonFiniteError(core::str("step ", position_.step, ": loss ", stats.loss, ", gradient norm ",
+                                         stats.grad_norm, ". The update was not made. Lower optim.lr, set "
+                                         "optim.clip_norm, or look for broken weights or data."));
+  }
+
+  bool evaluation_due(bool epoch_done) const {
+    if (finished()) return true;
+    if (!epoch_done) return false;
+    const auto& t = config_.train;
+    return (t.eval_interval > 0 && position_.epoch % t.eval_interval == 0) || position_.epoch > t.epochs - t.eval_last;
+  }
+
+  EvalResult run_evaluation(bool& is_best) {
+    const EvalResult result = evaluate(*model_.backbone, *eval_loader_, control_, place_, [this](int64_t done, int64_t of) {
+      for (auto* hook : hooks_) hook->on_eval_progress(done, of);
+    });
+    is_best = result.top1 > position_.best_top1;
+    if (is_best) {
+      position_.best_top1 = result.top1;
+      position_.best_epoch = position_.epoch;
+    }
+    for (auto* hook : hooks_) hook->on_evaluation({position_, lr_, result, is_best});
+    return result;
+  }
+
+  bool save_due(bool epoch_done) const {
+    const auto& c = config_.checkpoint;
+    return finished() || (epoch_done && c.every_epochs > 0 && position_.epoch % c.every_epochs == 0) ||
+           (c.every_steps > 0 && position_.step % c.every_steps == 0);
+  }
+
+  void save(bool is_best) {
+    const auto info = ckpt::save(config_.run.dir, checkpoint_state(position_, config_.seed, config_json_, all_state()),
+                                 control_, config_.checkpoint, is_best);
+    for (auto* hook : hooks_) hook->on_checkpoint({info.step, info.path, info.bytes, info.seconds});
+  }
+
+  const JobConfig config_;
+  const std::string config_json_;
+  dist::ControlPlane& control_;
+  nn::TensorPlace place_;
+  std::unique_ptr<dist::Communicator> communicator_;
+  std::unique_ptr<data::DataLoader> train_loader_, eval_loader_;
+  peft::TunedModel model_;
+  std::vector<dist::NamedTensor> trainables_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<dist::BucketedReducer> reducer_;
+  double lr_ = 0;
+};
+
+Trainer::Trainer(const JobConfig& config, std::string config_json, dist::ControlPlane& control)
+    : run_(std::make_unique<Run>(config, std::move(config_json), control)) {}
+Trainer::~Trainer() = default;
+
+const RunFacts& Trainer::facts() const { return run_->facts_; }
+const Position& Trainer::position() const { return run_->position_; }
+void Trainer::add_hook(Hook& hook) { run_->hooks_.push_back(&hook); }
+TrainResult Trainer::run() { return run_->run(); }
+
+}  // namespace snell::train
