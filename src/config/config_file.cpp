@@ -114,8 +114,15 @@ const ConfigFile* ConfigRepository::load(const std::string& name) {
     throw ConfigError(
         str(config.body.origin().text(), ": expected a mapping of settings; got ", config.body.describe()));
   if (const Node* defaults = config.body.find("defaults")) {
+    bool seen_override = false;
     if (!defaults->is_sequence()) throw ConfigError(str(defaults->origin().text(), ": defaults must be a list"));
-    for (const auto& node : defaults->items()) config.defaults.push_back(parse_default(node));
+    for (const auto& node : defaults->items()) {
+      config.defaults.push_back(parse_default(node));
+      const DefaultItem& item = config.defaults.back();
+      if (seen_override && !item.is_override && !item.is_self)
+        throw ConfigError(str(item.origin.text(), ": defaults: `override` entries stand at the end of the list"));
+      seen_override = seen_override || item.is_override;
+    }
     config.body.erase("defaults");
   }
   return &loaded_.emplace(name, std::move(config)).first->second;
