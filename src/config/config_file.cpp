@@ -1,5 +1,7 @@
 #include "config_file.h"
 
+#include <algorithm>
+#include <set>
 #include <sstream>
 
 #include "snell/config/loader.h"
@@ -99,6 +101,27 @@ static std::string shown_path(const fs::path& file) {
   fs::path relative = error ? fs::path() : file.lexically_normal().lexically_relative(here);
   bool inside = !relative.empty() && *relative.begin() != "..";
   return inside ? relative.string() : file.string();
+}
+
+std::vector<std::string> ConfigRepository::options(const std::string& group) {
+  std::vector<std::string> names = path_.files(group);
+  std::set<std::string> nested;
+  for (const auto& name : names) {
+    try {
+      const ConfigFile* config = load(str(group, "/", name));
+      if (!config) continue;
+      for (const auto& item : config->defaults)
+        if (item.is_group && !item.is_override) nested.insert(item.group + "/");
+    } catch (
+        const ConfigError&) {  // this list is made for an error's text or for --help: a broken file is still listed
+    }
+  }
+  std::erase_if(names, [&](const std::string& name) {
+    bool in_nested =
+        std::any_of(nested.begin(), nested.end(), [&](const auto& folder) { return name.starts_with(folder); });
+    return in_nested || name.starts_with("_") || name.find("/_") != std::string::npos;
+  });
+  return names;
 }
 
 const ConfigFile* ConfigRepository::load(const std::string& name) {
