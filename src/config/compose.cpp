@@ -1,5 +1,9 @@
 #include "snell/config/compose.h"
 
+#include <map>
+#include <set>
+#include <sstream>
+
 #include "config_file.h"
 #include "defaults_list.h"
 #include "snell/config/override.h"
@@ -37,6 +41,12 @@ void merge_step(Node& root, const ConfigStep& step) {
     at = next;
   }
   merge(*at, step.config->body);
+}
+
+Node merge_steps(const std::vector<ConfigStep>& steps) {
+  Node root = Node::mapping({});
+  for (const auto& step : steps) merge_step(root, step);
+  return root;
 }
 
 class OverrideApplier {
@@ -158,8 +168,7 @@ Composed compose(const ConfigSearchPath& path, const std::string& primary, std::
 
   ConfigRepository repository(path);
   DefaultsList list = expand_defaults(repository, primary, parsed);
-  Node root = Node::mapping(Origin(primary));
-  for (const auto& step : list.steps) merge_step(root, step);
+  Node root = merge_steps(list.steps);
   if (root.erase("hydra"))
     core::log_warning("the config has a section 'hydra', which configures Hydra itself and has no effect here");
   OverrideApplier applier(root);
@@ -173,20 +182,29 @@ Composed compose(const ConfigSearchPath& path, const std::string& primary, std::
 }
 
 std::string help_text(const ConfigSearchPath& path, const std::string& primary) {
-  Composed composed = compose(path, primary, {});
+  ConfigRepository repository(path);
+  DefaultsList list = expand_defaults(repository, primary, {}, true);
+  std::set<std::string> groups;
+  for (const auto& group : path.groups()) groups.insert(group);
+  for (const auto& choice : list.choices) groups.insert(choice.first.substr(0, choice.first.find('@')));
+
   std::string out = "Groups: choose an option with group=option\n";
-  for (const auto& group : path.groups()) {
-    auto chosen = composed.choices.find(group);
-    std::string choice = chosen == composed.choices.end() ? "" : str(" (", chosen->second, ")");
-    out += str("  ", group, choice, ": ", core::join(path.options(group)), "\n");
+  for (const auto& group : groups) {
+    auto chosen = list.choices.find(group);
+    std::string choice = chosen == list.choices.end() ? "null" : chosen->second;
+    out += str("  ", group, " (", choice == "???" ? "must be chosen" : choice, ")\n");
+    std::map<std::string, std::vector<std::string>> folders;
+    for (const auto& option : repository.options(group)) {
+      size_t slash = option.rfind('/') + 1;  // 0 without a slash
+      folders[option.substr(0, slash)].push_back(option.substr(slash));
+    }
+    for (const auto& [folder, options] : folders)
+      out += str("    ", folder, folder.empty() ? "" : " ", core::join(options), "\n");
   }
-  out += "\nDefaults: override one with key=value\n";
-  std::string yaml = to_yaml(composed.root);
-  for (size_t at = 0; at < yaml.size();) {
-    size_t end = yaml.find('\n', at);
-    out += str("  ", yaml.substr(at, end - at), "\n");
-    at = end + 1;
-  }
+  // Unresolved: a default may refer to an option that is still to be chosen.
+  std::istringstream lines(to_yaml(merge_steps(list.steps), false));
+  out += "\nDefaults: change one with key=value\n";
+  for (std::string line; std::getline(lines, line);) out += str("  ", line, "\n");
   return out;
 }
 

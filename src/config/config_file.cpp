@@ -1,5 +1,7 @@
 #include "config_file.h"
 
+#include <algorithm>
+#include <set>
 #include <sstream>
 
 #include "snell/config/loader.h"
@@ -101,6 +103,27 @@ static std::string shown_path(const fs::path& file) {
   return inside ? relative.string() : file.string();
 }
 
+std::vector<std::string> ConfigRepository::options(const std::string& group) {
+  std::vector<std::string> names = path_.files(group);
+  std::set<std::string> nested;
+  for (const auto& name : names) {
+    try {
+      const ConfigFile* config = load(str(group, "/", name));
+      if (!config) continue;
+      for (const auto& item : config->defaults)
+        if (item.is_group && !item.is_override) nested.insert(item.group + "/");
+    } catch (
+        const ConfigError&) {  // this list is made for an error's text or for --help: a broken file is still listed
+    }
+  }
+  std::erase_if(names, [&](const std::string& name) {
+    bool in_nested =
+        std::any_of(nested.begin(), nested.end(), [&](const auto& folder) { return name.starts_with(folder); });
+    return in_nested || name.starts_with("_") || name.find("/_") != std::string::npos;
+  });
+  return names;
+}
+
 const ConfigFile* ConfigRepository::load(const std::string& name) {
   if (auto found = loaded_.find(name); found != loaded_.end()) return &found->second;
   auto file = path_.find(name);
@@ -114,8 +137,15 @@ const ConfigFile* ConfigRepository::load(const std::string& name) {
     throw ConfigError(
         str(config.body.origin().text(), ": expected a mapping of settings; got ", config.body.describe()));
   if (const Node* defaults = config.body.find("defaults")) {
+    bool seen_override = false;
     if (!defaults->is_sequence()) throw ConfigError(str(defaults->origin().text(), ": defaults must be a list"));
-    for (const auto& node : defaults->items()) config.defaults.push_back(parse_default(node));
+    for (const auto& node : defaults->items()) {
+      config.defaults.push_back(parse_default(node));
+      const DefaultItem& item = config.defaults.back();
+      if (seen_override && !item.is_override && !item.is_self)
+        throw ConfigError(str(item.origin.text(), ": defaults: `override` entries stand at the end of the list"));
+      seen_override = seen_override || item.is_override;
+    }
     config.body.erase("defaults");
   }
   return &loaded_.emplace(name, std::move(config)).first->second;

@@ -39,6 +39,9 @@ class ConfigRepository {
   const ConfigSearchPath& path() const { return path_; }
   // nullptr when there is no such file.
   const ConfigFile* load(const std::string& name);
+  // What `group=` can be, sorted. Not listed: names that begin with '_' (parts that options share), and subfolders that
+  // are groups of their own, because a defaults list of this group names them ("schedule: cosine" in optim/).
+  std::vector<std::string> options(const std::string& group);
 
  private:
   const ConfigSearchPath& path_;

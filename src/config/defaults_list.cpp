@@ -57,7 +57,8 @@ struct Site {
 
 class Expander {
  public:
-  Expander(ConfigRepository& repository, const std::vector<Override>& overrides) : repository_(repository) {
+  Expander(ConfigRepository& repository, const std::vector<Override>& overrides, bool may_miss)
+      : repository_(repository), may_miss_(may_miss) {
     for (const auto& item : overrides) sort_in(item);
   }
 
@@ -225,10 +226,11 @@ class Expander {
 
   void expand_option(const DefaultItem& item, const Site& site, const std::string& option,
                      std::vector<ConfigStep>& out) {
+    if (option == "???" && may_miss_) return;
     if (option == "???")
       throw ConfigError(str(site.override_key(), " must be chosen (", item.origin.text(), "): write ",
                             site.override_key(),
-                            "=OPTION. Options: ", core::join(repository_.path().options(site.group_path))));
+                            "=OPTION. Options: ", core::join(repository_.options(site.group_path))));
     std::string name = site.group_path.empty() ? option : str(site.group_path, "/", option);
     const ConfigFile* config = repository_.load(name);
     if (config) {
@@ -241,11 +243,18 @@ class Expander {
   [[noreturn]] void refuse_option(const DefaultItem& item, const Site& site, const std::string& option) {
     auto choice = choices_.find(site.override_key());
     std::string origin = item.is_group && choice != choices_.end() ? choice->second.origin : item.origin.text();
-    auto options = repository_.path().options(site.group_path);
+    auto options = repository_.options(site.group_path);
     std::string what = site.group_path.empty() ? "config" : str("option of '", site.group_path, "'");
     std::string list = options.empty() ? str("there is no such group in ", folders())
-                                       : str("options: ", core::join(options), did_you_mean(option, options));
+                                       : str("options: ", core::join(options), option_hint(option, options));
     throw ConfigError(str(origin, ": '", option, "' is no ", what, "; ", list));
+  }
+
+  // "cub" is near "fgvc/cub" as well.
+  static std::string option_hint(const std::string& option, const std::vector<std::string>& options) {
+    for (const auto& candidate : options)
+      if (candidate.ends_with("/" + option)) return str(". Did you mean '", candidate, "'?");
+    return did_you_mean(option, options);
   }
 
   std::string substitute(const std::string& text, const DefaultItem& item) const {
@@ -294,13 +303,14 @@ class Expander {
   std::vector<DefaultItem> additions_;
   std::vector<const ConfigFile*> active_;
   size_t num_configs_ = 0;
+  bool may_miss_ = false;
 };
 
 }  // namespace
 
 DefaultsList expand_defaults(ConfigRepository& repository, const std::string& primary,
-                             const std::vector<Override>& overrides) {
-  return Expander(repository, overrides).run(primary);
+                             const std::vector<Override>& overrides, bool may_miss) {
+  return Expander(repository, overrides, may_miss).run(primary);
 }
 
 }  // namespace snell::config

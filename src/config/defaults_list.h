@@ -23,7 +23,8 @@ struct DefaultsList {
   std::vector<Override> values;                // the overrides that are not of groups
 };
 
+// `may_miss`: a group whose option is `???` is left out instead of refused.
 DefaultsList expand_defaults(ConfigRepository& repository, const std::string& primary,
-                             const std::vector<Override>& overrides);
+                             const std::vector<Override>& overrides, bool may_miss = false);
 
 }  // namespace snell::config

@@ -36,54 +36,65 @@ static std::string escape_interpolation(const std::string& text) {
   return out;
 }
 
-static std::string yaml_string(const std::string& text) {
-  std::string escaped = escape_interpolation(text);
-  return is_plain(escaped) ? escaped : json_quoted(escaped);
-}
-
 static bool is_short_list(const Node& node) {
   for (const auto& item : node.items())
     if (!item.is_scalar()) return false;
   return true;
 }
 
-static std::string yaml_inline(const Node& node) {
-  if (node.is_mapping()) return "{}";
-  if (!node.is_sequence()) return node.is_string() ? yaml_string(node.text()) : node.canonical();
-  std::vector<std::string> items;
-  for (const auto& item : node.items()) items.push_back(yaml_inline(item));
-  return core::str("[", core::join(items), "]");
-}
-
 static bool is_block(const Node& node) {
   return (node.is_mapping() && !node.entries().empty()) || (node.is_sequence() && !is_short_list(node));
 }
 
-static void write_yaml(const Node& node, int indent, std::string& out) {
-  const std::string margin(static_cast<size_t>(indent), ' ');
-  auto write_value = [&](const Node& value) {
-    if (is_block(value)) {
-      out += "\n";
-      write_yaml(value, indent + 2, out);
-    } else {
-      out += core::str(" ", yaml_inline(value), "\n");
-    }
-  };
-  for (const auto& entry : node.entries()) {
-    out += core::str(margin, is_plain(entry.key) ? entry.key : json_quoted(entry.key), ":");
-    write_value(entry.value);
-  }
-  for (const auto& item : node.items()) {
-    out += margin + "-";
-    write_value(item);
-  }
-}
+namespace {
 
-std::string to_yaml(const Node& node) {
-  if (!is_block(node)) return yaml_inline(node) + "\n";
+struct YamlWriter {
+  bool escape_interpolations;
   std::string out;
-  write_yaml(node, 0, out);
-  return out;
+
+  std::string string(const std::string& text) const {
+    std::string escaped = escape_interpolations ? escape_interpolation(text) : text;
+    bool shown_as_is = !escape_interpolations && text.find("${") != std::string::npos;
+    return is_plain(escaped) || shown_as_is ? escaped : json_quoted(escaped);
+  }
+
+  std::string inline_value(const Node& node) const {
+    if (node.is_mapping()) return "{}";
+    if (!node.is_sequence()) return node.is_string() ? string(node.text()) : node.canonical();
+    std::vector<std::string> items;
+    for (const auto& item : node.items()) items.push_back(inline_value(item));
+    return core::str("[", core::join(items), "]");
+  }
+
+  void value(const Node& node, int indent) {
+    if (is_block(node)) {
+      out += "\n";
+      block(node, indent + 2);
+    } else {
+      out += core::str(" ", inline_value(node), "\n");
+    }
+  }
+
+  void block(const Node& node, int indent) {
+    const std::string margin(static_cast<size_t>(indent), ' ');
+    for (const auto& entry : node.entries()) {
+      out += core::str(margin, is_plain(entry.key) ? entry.key : json_quoted(entry.key), ":");
+      value(entry.value, indent);
+    }
+    for (const auto& item : node.items()) {
+      out += margin + "-";
+      value(item, indent);
+    }
+  }
+};
+
+}  // namespace
+
+std::string to_yaml(const Node& node, bool escape_interpolations) {
+  YamlWriter writer{escape_interpolations, {}};
+  if (!is_block(node)) return writer.inline_value(node) + "\n";
+  writer.block(node, 0);
+  return std::move(writer.out);
 }
 
 static Json json_of(const Node& node) {

@@ -161,8 +161,8 @@ class Resolver {
       if (at->kind() == Kind::kMissing) return *at;
       const Node* next = at->child(part);
       if (!next) {
-        throw Fault{str("there is no '", to_text(target), "'; '", place.empty() ? "the top level" : to_text(place),
-                        "' has: ", core::join(at->keys()), did_you_mean(part, at->keys()))};
+        throw Fault{str("there is no '", to_text(target), "'; ", place.empty() ? "the top level" : to_text(place),
+                        " has: ", core::join(at->keys()), did_you_mean(part, at->keys()))};
       }
       at = next;
       place.push_back(part);

@@ -41,7 +41,7 @@ bool ConfigSearchPath::is_group(const std::string& group) const {
          });
 }
 
-std::vector<std::string> ConfigSearchPath::options(const std::string& group) const {
+std::vector<std::string> ConfigSearchPath::files(const std::string& group) const {
   std::set<std::string> names;
   for (const auto& folder : folders) {
     fs::path root = folder / group;

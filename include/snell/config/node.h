@@ -110,8 +110,9 @@ std::string join_path(std::string_view path, std::string_view key);
 // ". Did you mean 'x'?" or "".
 std::string did_you_mean(std::string_view word, std::span<const std::string> candidates);
 
-// Two-space block style, read back as an equal tree. Ends with a newline.
-std::string to_yaml(const Node& node);
+// Two-space block style, read back as an equal tree; ends with a newline. A literal "${" of a resolved tree is escaped,
+// unless the caller shows a tree that is still to be resolved.
+std::string to_yaml(const Node& node, bool escape_interpolations = true);
 // One line without `indent`; infinities and NaN become strings, `???` the string "???".
 std::string to_json(const Node& node, int indent = -1);
 

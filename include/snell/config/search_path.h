@@ -16,8 +16,8 @@ struct ConfigSearchPath {
   // found, so that no name leads out of the folders.
   std::optional<std::filesystem::path> find(const std::string& config) const;
   bool is_group(const std::string& group) const;
-  // The group's options, sorted; those of subfolders as "fgvc/cub".
-  std::vector<std::string> options(const std::string& group) const;
+  // The group's files, sorted, without ".yaml"; those of subfolders as "fgvc/cub".
+  std::vector<std::string> files(const std::string& group) const;
   // The top-level groups, sorted.
   std::vector<std::string> groups() const;
 };
