@@ -19,6 +19,8 @@ void bind(config::Binder& b, TransformConfig& c) {
   b.field("color_jitter", c.color_jitter, "fgvc_train: strength of brightness, contrast, saturation; 0: none",
           config::fraction());
   b.field("shift", c.shift, "small_train: most pixels that a picture is moved by", config::at_least(0));
+  b.require(c.crop_scale.size() == 2 && 0 < c.crop_scale[0] && c.crop_scale[0] <= c.crop_scale[1], "crop_scale",
+            "two numbers are needed, 0 < least <= most, such as [0.08, 1.0]");
   const bool custom = c.normalize == "custom";
   b.require(custom ? c.mean.size() == 3 && c.std.size() == 3 : c.mean.empty() && c.std.empty(), "mean",
             "mean and std are three numbers each with normalize: custom, and are not set with another");

@@ -102,52 +102,76 @@ SNELL_HOT void to_bytes(const int32_t* sums, int64_t size, uint8_t* out) {
   for (int64_t i = 0; i < size; ++i) out[i] = to_byte(sums[i]);
 }
 
-Image resize_rows(const Image& image, const Box& box, int64_t out_width, Filter filter) {
-  if (out_width == box.width) return crop(image, box);
-  const Weights w = make_weights(box.width, out_width, filter);
-  Image out(box.height, out_width);
-  for (int64_t y = 0; y < box.height; ++y) resize_row(image.row(box.top + y) + box.left * 3, w, out_width, out.row(y));
+// Pixels of a rectangle inside an image.
+struct View {
+  const uint8_t* data;
+  int64_t row_bytes, height, width;
+  const uint8_t* row(int64_t y) const { return data + y * row_bytes; }
+};
+
+View view_of(const Image& image, const Box& box) {
+  return {image.row(box.top) + box.left * 3, image.width() * 3, box.height, box.width};
+}
+
+Image resize_width(const View& in, int64_t out_width, Filter filter) {
+  const Weights w = make_weights(in.width, out_width, filter);
+  Image out(in.height, out_width);
+  for (int64_t y = 0; y < in.height; ++y) resize_row(in.row(y), w, out_width, out.row(y));
   return out;
 }
 
-Image resize_columns(Image image, int64_t out_height, Filter filter) {
-  if (out_height == image.height()) return image;
-  const Weights w = make_weights(image.height(), out_height, filter);
-  Image out(out_height, image.width());
-  const int64_t size = image.width() * 3;
+Image resize_height(const View& in, int64_t out_height, Filter filter) {
+  const Weights w = make_weights(in.height, out_height, filter);
+  Image out(out_height, in.width);
+  const int64_t size = in.width * 3;
   std::vector<int32_t> sums(static_cast<size_t>(size));
   for (int64_t y = 0; y < out_height; ++y) {
     std::fill(sums.begin(), sums.end(), kHalf);
     for (int32_t k = 0; k < w.count[y]; ++k) {
-      add_weighted(image.row(w.first[y] + k), w.values[y * w.stride + k], size, sums.data());
+      add_weighted(in.row(w.first[y] + k), w.values[y * w.stride + k], size, sums.data());
     }
     to_bytes(sums.data(), size, out.row(y));
   }
   return out;
 }
 
+void check_inside(const Image& image, const Box& box) {
+  core::check(box.top >= 0 && box.left >= 0 && box.height > 0 && box.width > 0 &&
+                  box.top + box.height <= image.height() && box.left + box.width <= image.width(),
+              core::str("a box of ", box.height, " x ", box.width, " at (", box.top, ", ", box.left,
+                        ") is not inside an image of ", image.height(), " x ", image.width()));
+}
+
 }  // namespace
 
 Image crop(const Image& image, const Box& box) {
-  core::check(box.top >= 0 && box.left >= 0 && box.height > 0 && box.width > 0 &&
-                  box.top + box.height <= image.height() && box.left + box.width <= image.width(),
-              core::str("a crop of ", box.height, " x ", box.width, " at (", box.top, ", ", box.left,
-                        ") is not inside an image of ", image.height(), " x ", image.width()));
+  check_inside(image, box);
+  const View in = view_of(image, box);
   Image out(box.height, box.width);
-  for (int64_t y = 0; y < box.height; ++y) {
-    std::memcpy(out.row(y), image.row(box.top + y) + box.left * 3, static_cast<size_t>(box.width * 3));
-  }
+  for (int64_t y = 0; y < box.height; ++y) std::memcpy(out.row(y), in.row(y), static_cast<size_t>(box.width * 3));
   return out;
 }
 
 Image resize(const Image& image, const Box& box, int64_t height, int64_t width, Filter filter) {
+  check_inside(image, box);
   core::check(height > 0 && width > 0, "an image cannot be resized to nothing");
-  if (std::max(height, width) > kMaxImageSide || std::max(height, box.height) * width > kMaxImagePixels) {
+  // The order of the passes matters to the rounding: Pillow 13 shrinks a much taller picture vertically first.
+  const bool vertical_first = box.height > height && box.height - height > 2 * (box.width - width);
+  const int64_t between = vertical_first ? height * box.width : box.height * width;
+  if (std::max(height, width) > kMaxImageSide || std::max(between, height * width) > kMaxImagePixels) {
     throw core::DataError(core::str("resizing ", box.height, " x ", box.width, " pixels to ", height, " x ", width,
                                     " would need more than ", kMaxImagePixels, " pixels or ", kMaxImageSide,
                                     " a side"));
   }
-  return resize_columns(resize_rows(image, box, width, filter), height, filter);
+  if (height == box.height && width == box.width) return crop(image, box);
+  Image out;
+  View in = view_of(image, box);
+  for (const bool vertical : {vertical_first, !vertical_first}) {
+    if ((vertical ? height : width) == (vertical ? in.height : in.width)) continue;
+    out = vertical ? resize_height(in, height, filter) : resize_width(in, width, filter);
+    in = view_of(out, {0, 0, out.height(), out.width()});
+  }
+  return out;
 }
 
 Image resize(const Image& image, int64_t height, int64_t width, Filter filter) {

@@ -20,8 +20,9 @@ struct Box {
 Image crop(const Image& image, const Box& box);
 
 // Pillow's image.crop(box).resize((width, height), filter): the filter sees nothing outside of the box. Without a box
-// the whole image. Source: Pillow, src/libImaging/Resample.c (bicubic with a = -0.5). Throws DataError where the result
-// or the picture between the passes would be larger than an image may be.
+// the whole image. Source: Pillow 13's src/libImaging/Resample.c (bicubic with
+// a = -0.5; older versions differ by a level or two where the height shrinks much more than the width). Throws
+// DataError where the result or the picture between the passes would be larger than an image may be.
 Image resize(const Image& image, const Box& box, int64_t height, int64_t width, Filter filter);
 Image resize(const Image& image, int64_t height, int64_t width, Filter filter);
 
