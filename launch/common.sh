@@ -81,3 +81,33 @@ cuda_toolkit() {
     fi
   done
 }
+
+# --- building -------------------------------------------------------------------------------------------------------
+# Compilers at a time: a core each, and 1.5 GB of memory each, which a source that includes LibTorch takes.
+build_jobs() {
+  local cores memory
+  cores=$(nproc)
+  memory=$(awk '/MemAvailable/ {print int($2 / 1572864)}' /proc/meminfo 2>/dev/null || echo 1)
+  [ "${memory:-1}" -ge 1 ] || memory=1
+  if [ "$memory" -lt "$cores" ]; then echo "$memory"; else echo "$cores"; fi
+}
+
+# build PRESET JOBS [cmake arguments]: configures (again) and builds the preset's default target.
+build() {
+  local preset=$1 jobs=$2
+  shift 2
+  quietly "configure-$preset.log" cmake --preset "$preset" "$@" && show cmake --build --preset "$preset" -j "$jobs"
+}
+
+# quietly LOG COMMAND…: the command's words go to $SNELL_DEPS_DIR/logs/LOG, and here only when it fails.
+quietly() {
+  local log="$SNELL_DEPS_DIR/logs/$1" code=0
+  shift
+  mkdir -p "$(dirname "$log")"
+  printf '    $'
+  printf ' %q' "$@"
+  printf '\n'
+  "$@" >"$log" 2>&1 || code=$?
+  [ $code = 0 ] || cat "$log" >&2
+  return $code
+}
