@@ -1,0 +1,72 @@
+"""Each public header compiles alone (and twice in a row), with the flags of the build.
+
+Headers of modules without LibTorch are compiled without LibTorch's include folders, so that none slips in. Those with it
+start from the build's precompiled header where there is one, which makes them quick.
+
+usage: check_headers.py ROOT BUILD_DIR      exit 1 with the compiler's words for each header that does not
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "arrows"))
+sys.dont_write_bytecode = True
+from check_arrows import read_modules  # noqa: E402
+
+# Headers that need a CUDA toolkit are compiled by the CUDA build.
+CUDA_ONLY = ("_cuda.h", "_nccl.h", ".cuh")
+
+
+def flags_of(build, pattern):
+    """The compiler and flags with which the first source matching `pattern` was built, or None."""
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        if pattern in entry["file"].replace(os.sep, "/"):
+            words = shlex.split(entry["command"])
+            break
+    else:
+        return None
+    kept, skip = [], 0
+    for word in words:
+        if skip:
+            skip -= 1
+        elif word == "-o":
+            skip = 1
+        elif word != "-c" and word != entry["file"]:
+            kept.append(word)
+    # The compiler cache has nothing to do with a syntax check.
+    while "=" in kept[0] or os.path.basename(kept[0]) in ("env", "ccache"):
+        kept.pop(0)
+    return kept
+
+
+def compile_alone(header, flags):
+    line = f'#include "{header}"\n'
+    run = subprocess.run([*flags, "-fsyntax-only", "-x", "c++", "-"], input=line + line, text=True, capture_output=True, check=False)
+    return header, run.returncode, run.stderr
+
+
+def main(root, build):
+    modules = read_modules((root / "CMakeLists.txt").read_text())
+    plain = flags_of(build, "/src/core/")
+    torch = flags_of(build, "/torch_pch.cpp") or plain
+    jobs = []
+    for path in sorted((root / "include").rglob("*.h")):
+        header = path.relative_to(root / "include").as_posix()
+        if not header.endswith(CUDA_ONLY):
+            jobs.append((header, torch if modules[header.split("/")[1]][1] else plain))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda job: compile_alone(*job), jobs))
+    failed = [(header, words) for header, code, words in results if code]
+    for header, words in failed:
+        print(f"include/{header} does not compile alone:\n{words}")
+    print(f"{len(results)} headers, {len(failed)} failures")
+    return bool(failed) or not results
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()))
