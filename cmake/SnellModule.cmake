@@ -1,11 +1,11 @@
-# snell_add_module(NAME [DEPENDS modules…] [LIBS libraries…] [TORCH])
+# snell_add_module(NAME [DEPENDS modules…] [LIBS libraries…] [GENERATED files…] [TORCH])
 # One static library a module, snell::NAME, from src/NAME/*.cpp (and *.cu with SNELL_CUDA; *_nccl.cpp and *_cuda.cpp
 # only then). TORCH links LibTorch and shares one precompiled header among all modules that use it.
 # DEPENDS is the module's list of allowed arrows: tests/arrows reads it.
 include(${CMAKE_CURRENT_LIST_DIR}/SnellTest.cmake)
 
 function(snell_add_module NAME)
-  cmake_parse_arguments(ARG "TORCH" "" "DEPENDS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "" "DEPENDS;LIBS;GENERATED" ${ARGN})
   file(GLOB _sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${NAME}/*.cpp)
   file(GLOB _cuda_only CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${NAME}/*_cuda.cpp ${CMAKE_SOURCE_DIR}/src/${NAME}/*_nccl.cpp)
   if(_cuda_only)
@@ -15,6 +15,7 @@ function(snell_add_module NAME)
     file(GLOB _kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${NAME}/*.cu)
     list(APPEND _sources ${_cuda_only} ${_kernels})
   endif()
+  list(APPEND _sources ${ARG_GENERATED})
   if(NOT _sources)
     return()
   endif()
