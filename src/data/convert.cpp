@@ -1,9 +1,11 @@
 #include "snell/data/convert.h"
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "image_header.h"
@@ -11,6 +13,7 @@
 #include "snell/core/error.h"
 #include "snell/core/registry.h"
 #include "snell/data/dataset_writer.h"
+#include "snell/data/decode.h"
 #include "snell/io/files.h"
 
 namespace snell::data {
@@ -44,11 +47,7 @@ class Conversion {
   ConvertReport run() {
     check_ends();
     listing_ = layout_registry().get(schema_.layout)(schema_, source_);
-    num_bytes_.resize(listing_->samples.size());
-    for (size_t i = 0; i < listing_->samples.size(); ++i) {
-      examine(i);
-      tell_progress(i);
-    }
+    examine_all();
     report_.skipped = listing_->problems;
     if (!report_.skipped.empty()) {
       if (options_.on_error == OnError::kFail) raise_problems();
@@ -67,8 +66,7 @@ class Conversion {
   }
 
   void tell_progress(size_t done) const {
-    constexpr size_t kEvery = 64;
-    if (options_.progress && done % kEvery == 0) {
+    if (options_.progress) {
       options_.progress(static_cast<int64_t>(done), static_cast<int64_t>(2 * listing_->samples.size()));
     }
   }
@@ -77,30 +75,51 @@ class Conversion {
     return io::read_file((fs::path(source_) / sample.name).string(), kMaxImageBytes, io::raise_data_error);
   }
 
-  // Notes what is wrong with a sample, or its size in bytes and pixels.
-  void examine(size_t i) {
+  // Finds each sample's size, or what is wrong with it. Several threads take the next sample each; what they find is
+  // noted in the listing's order.
+  void examine_all() {
+    const size_t count = listing_->samples.size();
+    num_bytes_.resize(count);
+    std::vector<std::string> problems(count);
+    std::atomic<size_t> next{0};
+    const auto work = [&](bool tells) {
+      for (size_t i = next++; i < count; i = next++) {
+        problems[i] = examine(i);
+        if (tells) tell_progress(i);
+      }
+    };
+    const size_t threads = options_.threads > 0 ? static_cast<size_t>(options_.threads)
+                                                : std::max<size_t>(1, std::thread::hardware_concurrency());
+    {
+      std::vector<std::jthread> others;
+      for (size_t t = 1; t < std::min(threads, count); ++t) others.emplace_back(work, false);
+      work(true);
+    }
+    for (size_t i = 0; i < count; ++i) {
+      if (problems[i].empty()) continue;
+      listing_->samples[i].dropped = true;
+      listing_->problem(listing_->samples[i].name, problems[i]);
+    }
+  }
+
+  // Returns "" or what is wrong.
+  std::string examine(size_t i) {
     ListedSample& sample = listing_->samples[i];
-    if (sample.dropped) return;
     num_bytes_[i] = sample.pixels.size();
-    if (sample.encoding != Encoding::kFile) return;
-    std::string problem;
+    if (sample.dropped || sample.encoding != Encoding::kFile) return "";
     try {
       Sample image;
       image.bytes = read_image(sample);
       num_bytes_[i] = image.bytes.size();
       ImageHeader header;
-      problem = read_image_header(image.bytes, header);
+      if (std::string problem = read_image_header(image.bytes, header); !problem.empty()) return problem;
       sample.height = header.height;
       sample.width = header.width;
-      if (problem.empty() && options_.check_image) options_.check_image(image, sample.name);
-    } catch (const std::bad_alloc&) {
-      throw;
+      if (options_.decode) decode(image, sample.name);
+      return "";
     } catch (const std::exception& error) {
-      problem = error.what();
+      return error.what();
     }
-    if (problem.empty()) return;
-    sample.dropped = true;
-    listing_->problem(sample.name, problem);
   }
 
   [[noreturn]] void raise_problems() const {

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "snell/core/text.h"
+#include "snell/data/image.h"
 
 namespace snell::data {
 
@@ -110,6 +111,10 @@ std::string read_image_header(std::span<const std::byte> bytes, ImageHeader& hea
     return "it is no JPEG, PNG or WebP image";
   }
   if (header.height == 0 || header.width == 0) return "it has no pixels";
+  if (header.height > kMaxImageSide || header.width > kMaxImageSide ||
+      int64_t{header.height} * header.width > kMaxImagePixels) {
+    return str("it claims ", header.height, " x ", header.width, " pixels, more than are read");
+  }
   return "";
 }
 

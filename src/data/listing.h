@@ -11,6 +11,7 @@
 
 #include "snell/data/convert.h"
 #include "snell/data/dataset_writer.h"
+#include "snell/data/sample_source.h"
 
 namespace snell::data {
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "snell/data/dataset_schema.h"
-#include "snell/data/sample_source.h"
 
 namespace snell::data {
 
@@ -22,10 +21,11 @@ struct ConvertOptions {
   OnError on_error = OnError::kFail;
   bool overwrite = false;            // replace an existing output
   std::string created_by = "snell";  // the program and its version
-  // Called now and then with the number of images done and to do (each counts twice: once checked, once written).
+  bool decode = true;                // decode every image file once, to find what is damaged behind a sound header
+  int64_t threads = 0;               // that check them; 0: as many as the machine has cores
+  // Called now and then, by the calling thread, with the number of images done and to do (each counts twice: once
+  // checked, once written).
   std::function<void(int64_t done, int64_t total)> progress;
-  // A closer look at an image file's bytes than at its header, such as decode(): throws what is wrong.
-  std::function<void(const Sample& sample, const std::string& name)> check_image;
 };
 
 // An image that was left out.
