@@ -46,30 +46,13 @@ std::string library_message() {
 }
 
 template <class T>
-hid_t stored_type();
-template <>
-hid_t stored_type<uint8_t>() {
-  return H5T_STD_U8LE;
-}
-template <>
-hid_t stored_type<uint32_t>() {
-  return H5T_STD_U32LE;
-}
-template <>
-hid_t stored_type<uint64_t>() {
-  return H5T_STD_U64LE;
-}
-template <>
-hid_t stored_type<int64_t>() {
-  return H5T_STD_I64LE;
-}
-template <>
-hid_t stored_type<float>() {
-  return H5T_IEEE_F32LE;
-}
-template <>
-hid_t stored_type<double>() {
-  return H5T_IEEE_F64LE;
+hid_t stored_type() {
+  if constexpr (std::is_same_v<T, uint8_t>) return H5T_STD_U8LE;
+  if constexpr (std::is_same_v<T, uint32_t>) return H5T_STD_U32LE;
+  if constexpr (std::is_same_v<T, uint64_t>) return H5T_STD_U64LE;
+  if constexpr (std::is_same_v<T, int64_t>) return H5T_STD_I64LE;
+  if constexpr (std::is_same_v<T, float>) return H5T_IEEE_F32LE;
+  if constexpr (std::is_same_v<T, double>) return H5T_IEEE_F64LE;
 }
 
 }  // namespace
