@@ -9,7 +9,8 @@
 
 // The loops over pixels are compiled twice, and the better one is chosen when the program starts. Integers only, so the
 // results are the same.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define SNELL_HOT __attribute__((target_clones("avx2", "default")))
 #else
 #define SNELL_HOT

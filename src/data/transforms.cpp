@@ -70,15 +70,15 @@ class None : public Transform {
   }
 };
 
-class SmallTrain : public None {
+class SmallTrain : public Vtab {
  public:
-  explicit SmallTrain(const TransformConfig& c) : None(c), flip_(c.flip), shift_(c.shift) {
+  explicit SmallTrain(const TransformConfig& c) : Vtab(c), flip_(c.flip), shift_(c.shift) {
     if (shift_ < 0 || shift_ >= c.size) {
       throw core::ConfigError(core::str("data.transform.shift = ", shift_, " must be in [0, size = ", c.size, ")"));
     }
   }
   Image to_size(Image image, core::RandomStream& random) const override {
-    image = None::to_size(std::move(image), random);
+    image = Vtab::to_size(std::move(image), random);
     const int64_t down = random.below(static_cast<uint32_t>(2 * shift_ + 1)) - shift_;
     const int64_t right = random.below(static_cast<uint32_t>(2 * shift_ + 1)) - shift_;
     Image out = shift(image, down, right);

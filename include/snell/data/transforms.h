@@ -70,7 +70,8 @@ class Transform {
 
 // fgvc_train: RandomResizedCrop (bicubic), flip, ColorJitter. fgvc_eval: shorter side to `resize` (0: size * 256 / 224,
 // rounded down), bilinear, then the centre. vtab: straight to size x size, bicubic. none: pictures that have the size
-// already. small_train: such pictures shifted by up to `shift` pixels (black comes in) and flipped.
+// already. small_train: as vtab (which changes nothing at the right size), then shifted by up to `shift` pixels (black
+// comes in) and flipped.
 // Throws ConfigError for an unknown name, with the nearest one, and for settings that contradict each other.
 std::shared_ptr<const Transform> make_transform(const std::string& name, const TransformConfig& config);
 std::vector<std::string> transform_names();
