@@ -1,0 +1,16 @@
+#include "snell/dist/config.h"
+
+#include "snell/config/binder.h"
+
+namespace snell::dist {
+
+void bind(config::Binder& binder, DistConfig& config) {
+  binder.field("backend", config.backend, "what moves tensors between ranks; auto: self, nccl (CUDA) or mpi (CPU)",
+               config::one_of({"auto", "self", "mpi", "nccl"}));
+  binder.field("bucket_mb", config.bucket_mb, "gradients are reduced in buckets of at most so many MiB",
+               config::in_range(1, 4096));
+  binder.field("check_replicas_every", config.check_replicas_every,
+               "compare the trainable parameters of all ranks every so many steps; 0: never", config::at_least(0));
+}
+
+}  // namespace snell::dist
