@@ -31,6 +31,7 @@ PATH="$SNELL_DEPS_DIR/venv/bin:$PATH"
 step "Build"
 quietly configure-cpu-release.log cmake --preset cpu-release || die 1 "the build could not be configured; CMake's words are above"
 show cmake --build --preset cpu-release -j "$(build_jobs)" --target snell
+show build/bin/snell doctor
 
 step "Convert the data to HDF5"
 snell=build/bin/snell
