@@ -69,14 +69,17 @@ allow_mpi_as_root() {
   fi
 }
 
-# The folder of a CUDA toolkit of the major version that LibTorch was built for, or nothing.
+# The folder of a CUDA toolkit of the major version that LibTorch was built for, or nothing. The compiler itself is asked
+# where it lives, as the nvcc on PATH may be a wrapper.
 cuda_toolkit() {
-  local wanted=$1 nvcc version
+  local wanted=$1 nvcc version top
   for nvcc in "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" "$(command -v nvcc || true)" /usr/local/cuda/bin/nvcc; do
     [ -n "$nvcc" ] && [ -x "$nvcc" ] || continue
-    version=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
-    if [ "$version" = "$wanted" ]; then
-      dirname "$(dirname "$(readlink -f "$nvcc")")"
+    version=$("$nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+    [ "$version" = "$wanted" ] || continue
+    top=$("$nvcc" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
+    if [ -d "$top" ]; then
+      (cd "$top" && pwd -P)
       return
     fi
   done

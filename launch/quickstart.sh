@@ -8,7 +8,8 @@ usage() {
   cat <<'END'
 usage: launch/quickstart.sh [--help]
 
-Sets up, builds build/bin/snell, and converts the two data sets (Fashion-MNIST and 5,000 handwritten digits) to HDF5.
+Sets up, builds build/bin/snell, converts the two data sets (Fashion-MNIST and 5,000 handwritten digits) to HDF5, and
+trains on the digits with two ranks.
 Everything it writes lies in data/ and runs/ inside the repository.
 END
 }
@@ -30,6 +31,7 @@ PATH="$SNELL_DEPS_DIR/venv/bin:$PATH"
 step "Build"
 quietly configure-cpu-release.log cmake --preset cpu-release || die 1 "the build could not be configured; CMake's words are above"
 show cmake --build --preset cpu-release -j "$(build_jobs)" --target snell
+show build/bin/snell doctor
 
 step "Convert the data to HDF5"
 snell=build/bin/snell
@@ -46,5 +48,9 @@ convert_once() {
 }
 convert_once datasets/fashion_mnist.yaml "$SNELL_DEPS_DIR/data/fashion-mnist" data/fashion_mnist.h5
 convert_once datasets/mnist5k.yaml "$SNELL_DEPS_DIR/data/mnist_5k.csv.gz" data/mnist5k.h5
+show $snell inspect data/mnist5k.h5
+
+step "Train with SNELL on two ranks"
+show launch/mpirun.sh -n 2 -- train experiment=quickstart/snell run.dir=runs/quickstart/snell
 
 steps_done "Quickstart"

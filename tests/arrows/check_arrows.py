@@ -26,7 +26,7 @@ def read_modules(cmake_lists):
         name, *words = call.split()
         depends, inside = [], False
         for word in words:
-            if word in ("LIBS", "TORCH"):
+            if word in ("LIBS", "GENERATED", "TORCH"):
                 inside = False
             elif word == "DEPENDS":
                 inside = True

@@ -1,7 +1,7 @@
 """Each public header compiles alone (and twice in a row), with the flags of the build.
 
 Headers of modules without LibTorch are compiled without LibTorch's include folders, so that none slips in. Those with it
-start from the build's precompiled header where there is one, which makes them quick.
+start from the build's precompiled header, which makes them quick.
 
 usage: check_headers.py ROOT BUILD_DIR      exit 1 with the compiler's words for each header that does not
 """
@@ -53,7 +53,7 @@ def compile_alone(header, flags):
 def main(root, build):
     modules = read_modules((root / "CMakeLists.txt").read_text())
     plain = flags_of(build, "/src/core/")
-    torch = flags_of(build, "/torch_pch.cpp") or plain
+    torch = flags_of(build, "/torch_pch.cpp")
     jobs = []
     for path in sorted((root / "include").rglob("*.h")):
         header = path.relative_to(root / "include").as_posix()

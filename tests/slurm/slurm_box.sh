@@ -11,6 +11,12 @@ box=$2
 
 alive() { [ -s "$box/$1.pid" ] && kill -0 "$(cat "$box/$1.pid" 2>/dev/null)" 2>/dev/null; }
 
+give_up() {
+  echo "Slurm box: $1 did not come up; last words of the logs:" >&2
+  tail -n 5 "$box/slurmctld.log" "$box/slurmd.log" "$box/munge/munged.log" >&2 || true
+  exit 1
+}
+
 wait_until() {
   local what=$1 try
   shift
@@ -18,9 +24,7 @@ wait_until() {
     "$@" >/dev/null 2>&1 && return
     sleep 0.2
   done
-  echo "Slurm box: $what did not come up; last words of its logs:" >&2
-  tail -n 5 "$box"/*.log >&2 || true
-  exit 1
+  give_up "$what"
 }
 
 start() {
@@ -68,8 +72,8 @@ END
     --log-file="$box/munge/munged.log" --seed-file="$box/munge/seed"
   cp "$box/munge/munged.pid" "$box/munged.pid"
   export SLURM_CONF="$box/slurm.conf"
-  slurmctld -f "$SLURM_CONF" -c
-  slurmd -f "$SLURM_CONF" -N "$host"
+  slurmctld -f "$SLURM_CONF" -c || give_up slurmctld
+  slurmd -f "$SLURM_CONF" -N "$host" || give_up slurmd
   wait_until slurmctld scontrol ping
   wait_until slurmd bash -c "sinfo -h -o %T | grep -qx idle"
 }

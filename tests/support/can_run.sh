@@ -19,6 +19,7 @@ for need in "$@"; do
       for tool in slurmctld slurmd sbatch scontrol scancel munged; do
         have "$tool" || cannot slurm "no $tool; SNELL_SETUP_TESTS=1 launch/setup.sh installs Slurm and munge"
       done
+      [ -n "$(ls /sys/fs/cgroup 2>/dev/null)" ] || cannot slurm "no cgroups are mounted on this machine, which slurmd needs"
       ;;
     netns)
       need_root
