@@ -28,8 +28,8 @@ static std::string as_text(const std::string& path, const Manifest& m, const std
       << "best so far   " << (m.is_best ? "yes" : "no") << "\n"
       << "metrics       " << m.metrics.dump() << "\n"
       << "size          " << core::human_bytes(static_cast<double>(m.total_bytes())) << " in " << m.files.size()
-      << (m.files.size() == 1 ? " file\n" : " files\n")
-      << "checksums     " << (damage.empty() ? "all verified" : "DAMAGED: " + damage) << "\n";
+      << (m.files.size() == 1 ? " file\n" : " files\n") << "checksums     "
+      << (damage.empty() ? "all verified" : "DAMAGED: " + damage) << "\n";
   size_t width = 0;
   for (const auto& [name, tensor] : m.tensors) width = std::max(width, name.size());
   for (const auto& [name, tensor] : m.tensors) {

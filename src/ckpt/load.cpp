@@ -34,8 +34,8 @@ static std::string newest(const std::vector<Entry>& entries, bool best_only, siz
   return "";
 }
 
-static std::optional<std::string> find(const std::string& run_dir, dist::ControlPlane& control, const CheckpointConfig& config,
-                                       bool prefer_best) {
+static std::optional<std::string> find(const std::string& run_dir, dist::ControlPlane& control,
+                                       const CheckpointConfig& config, bool prefer_best) {
   const std::string path = control.root_decides([&] {
     const std::string root = checkpoint_root(run_dir, config);
     const std::vector<Entry> entries = list_checkpoints(root);
@@ -51,11 +51,13 @@ static std::optional<std::string> find(const std::string& run_dir, dist::Control
   return path.empty() ? std::nullopt : std::optional(path);
 }
 
-std::optional<std::string> find_latest(const std::string& run_dir, dist::ControlPlane& control, const CheckpointConfig& config) {
+std::optional<std::string> find_latest(const std::string& run_dir, dist::ControlPlane& control,
+                                       const CheckpointConfig& config) {
   return find(run_dir, control, config, false);
 }
 
-std::optional<std::string> find_best(const std::string& run_dir, dist::ControlPlane& control, const CheckpointConfig& config) {
+std::optional<std::string> find_best(const std::string& run_dir, dist::ControlPlane& control,
+                                     const CheckpointConfig& config) {
   return find(run_dir, control, config, true);
 }
 
@@ -118,7 +120,8 @@ static io::HostTensor read_verified(const io::TensorSource& source, const std::s
   return host;
 }
 
-Manifest load(const std::string& path, std::span<const TensorRef> into, dist::ControlPlane& control, const std::string& prefix) {
+Manifest load(const std::string& path, std::span<const TensorRef> into, dist::ControlPlane& control,
+              const std::string& prefix) {
   Manifest manifest;
   std::vector<at::Tensor> values;
   control.all_or_none([&] {

@@ -88,8 +88,8 @@ static int64_t count_of(const json& object, const char* key, const std::string& 
 }
 
 static TensorRecord tensor_record(const json& j, const std::string& path) {
-  TensorRecord record{j.at("file").get<std::string>(), j.at("dtype").get<std::string>(), {},
-                      j.at("xxh3_128").get<std::string>()};
+  TensorRecord record{
+      j.at("file").get<std::string>(), j.at("dtype").get<std::string>(), {}, j.at("xxh3_128").get<std::string>()};
   const json& shape = j.at("shape");
   for (size_t i = 0; i < shape.size(); ++i) {
     if (!shape.at(i).is_number_unsigned()) throw WeightsError(str(path, ": a shape is not a list of whole numbers"));

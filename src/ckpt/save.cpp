@@ -113,8 +113,8 @@ static void check_shards_visible(const std::string& folder, const Manifest& mani
   try {
     verify_sizes(folder, manifest);
   } catch (const core::WeightsError& error) {
-    throw core::DiskError(
-        str("rank 0 does not see all shards (", error.what(), "): the run's folder must be on a filesystem that all nodes share"));
+    throw core::DiskError(str("rank 0 does not see all shards (", error.what(),
+                              "): the run's folder must be on a filesystem that all nodes share"));
   }
 }
 

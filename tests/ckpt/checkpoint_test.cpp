@@ -83,7 +83,7 @@ TEST(Checkpoint, ShardsAreBalancedBySize) {
   TempFolder run;
   TrainState state;
   for (int i = 0; i < 16; ++i) {
-    state.tensors.push_back({"t" + std::to_string(i), at::zeros({1000 + 10 * i}, at::kFloat)});
+    state.tensors.push_back({core::str("t", i), at::zeros({1000 + 10 * i}, at::kFloat)});
   }
   with_ranks(4, [&](dist::ControlPlane& control) { save(run.path(), state, control, {}); });
   const Manifest manifest = read_manifest(run.path() + "/checkpoints/step-0000000000");

@@ -3,6 +3,7 @@
 
 #include "ckpt/support.h"
 #include "snell/ckpt/checkpoint.h"
+#include "snell/core/text.h"
 
 namespace snell::ckpt {
 namespace {
@@ -14,7 +15,7 @@ using ::testing::StartsWith;
 class Policy : public ::testing::Test {
  protected:
   void save_step(int64_t step, bool best = false) { save(run_.path(), make_state(step), control_, config_, best); }
-  std::string folder(int64_t step) { return root() + "/step-000000000" + std::to_string(step); }
+  std::string folder(int64_t step) { return root() + core::str("/step-000000000", step); }
   std::string root() { return run_.path() + "/checkpoints"; }
 
   TempFolder run_;

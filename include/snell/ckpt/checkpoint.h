@@ -47,24 +47,28 @@ struct CheckpointInfo {
 };
 
 // Writes a checkpoint of `state` and then, only then, removes older ones beyond `config.keep` (the newest one marked
-// `is_best` stays when keep_best). Checkpoints of later steps are an abandoned course of the run: they are renamed out of
-// the way, never removed. Collective; every rank sees the same root folder. When any rank cannot write, all ranks throw
-// dist::AgreedError with ExitCode::kDisk, and what was there before is untouched.
-CheckpointInfo save(const std::string& run_dir, const TrainState& state, dist::ControlPlane& control, const CheckpointConfig& config,
-                    bool is_best = false);
+// `is_best` stays when keep_best). Checkpoints of later steps are an abandoned course of the run: they are renamed out
+// of the way, never removed. Collective; every rank sees the same root folder. When any rank cannot write, all ranks
+// throw dist::AgreedError with ExitCode::kDisk, and what was there before is untouched.
+CheckpointInfo save(const std::string& run_dir, const TrainState& state, dist::ControlPlane& control,
+                    const CheckpointConfig& config, bool is_best = false);
 
 // The newest checkpoint that is whole (manifest, sizes, checksums), or nullopt when the run has none. A damaged one is
 // named in a warning and the next older is tried. Rank 0 looks, all ranks get its answer; all throw dist::AgreedError
 // with ExitCode::kWeights when there are some but none is whole. Collective.
-std::optional<std::string> find_latest(const std::string& run_dir, dist::ControlPlane& control, const CheckpointConfig& config = {});
+std::optional<std::string> find_latest(const std::string& run_dir, dist::ControlPlane& control,
+                                       const CheckpointConfig& config = {});
 
 // The newest whole one that was saved as the best; else as find_latest().
-std::optional<std::string> find_best(const std::string& run_dir, dist::ControlPlane& control, const CheckpointConfig& config = {});
+std::optional<std::string> find_best(const std::string& run_dir, dist::ControlPlane& control,
+                                     const CheckpointConfig& config = {});
 
-// Fills the given tensors, in place, from the checkpoint folder `path`, and returns its manifest. Strict: the names that
-// start with `prefix` must be exactly those of `into` (which all start with it), of equal type and shape; every checksum
-// is verified. No tensor is changed unless all are good. Any number of ranks: each reads all shards. Every rank throws
-// dist::AgreedError with ExitCode::kWeights that names what is missing, unexpected, different or damaged. Collective.
-Manifest load(const std::string& path, std::span<const TensorRef> into, dist::ControlPlane& control, const std::string& prefix = "");
+// Fills the given tensors, in place, from the checkpoint folder `path`, and returns its manifest. Strict: the names
+// that start with `prefix` must be exactly those of `into` (which all start with it), of equal type and shape; every
+// checksum is verified. No tensor is changed unless all are good. Any number of ranks: each reads all shards. Every
+// rank throws dist::AgreedError with ExitCode::kWeights that names what is missing, unexpected, different or damaged.
+// Collective.
+Manifest load(const std::string& path, std::span<const TensorRef> into, dist::ControlPlane& control,
+              const std::string& prefix = "");
 
 }  // namespace snell::ckpt

@@ -11,11 +11,11 @@ class Binder;
 namespace snell::ckpt {
 
 struct CheckpointConfig {
-  int64_t every_steps = 0;              // save each so many steps; 0: not by steps
-  int64_t every_epochs = 1;             // save at the end of each so many epochs; 0: not by epochs
-  int64_t keep = 2;                     // the newest ones that stay
-  bool keep_best = true;                // the best one stays besides
-  std::string folder = "checkpoints";   // inside the run's folder, or an absolute path
+  int64_t every_steps = 0;             // save each so many steps; 0: not by steps
+  int64_t every_epochs = 1;            // save at the end of each so many epochs; 0: not by epochs
+  int64_t keep = 2;                    // the newest ones that stay
+  bool keep_best = true;               // the best one stays besides
+  std::string folder = "checkpoints";  // inside the run's folder, or an absolute path
 };
 
 void bind(config::Binder& binder, CheckpointConfig& config);

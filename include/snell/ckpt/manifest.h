@@ -1,6 +1,7 @@
 // manifest.json: what a checkpoint folder holds, written last. Format version 1, plain JSON:
 //
-//   {"checksum": XXH3-128 of this file's bytes with these 32 digits as zeros, "format": "snell-checkpoint", "version": 1,
+//   {"checksum": XXH3-128 of this file's bytes with these 32 digits as zeros, "format": "snell-checkpoint", "version":
+//   1,
 //    "step", "epoch", "step_in_epoch", "samples_seen", "seed", "world_size", "config_hash", "is_best", "written_at",
 //    "metrics": {…}, "extra": {…},
 //    "files":   {NAME: {"bytes", "xxh3_128"}},
@@ -38,9 +39,9 @@ struct Manifest {
   int64_t world_size = 1;
   std::string config_hash;
   bool is_best = false;
-  int64_t written_at = 0;                                    // seconds since 1970
-  nlohmann::json metrics = nlohmann::json::object();         // a number that is not finite is null
-  nlohmann::json extra = nlohmann::json::object();           // whatever the run wants back
+  int64_t written_at = 0;                             // seconds since 1970
+  nlohmann::json metrics = nlohmann::json::object();  // a number that is not finite is null
+  nlohmann::json extra = nlohmann::json::object();    // whatever the run wants back
   std::map<std::string, FileRecord> files;
   std::map<std::string, TensorRecord> tensors;
 

@@ -1,5 +1,5 @@
-// model.safetensors: what a run trained, in one file for evaluation, prediction and other programs. Checksums lie in the
-// metadata ("snell.tensors": name to "DTYPE [shape] XXH3-128"; "snell.metadata": over the rest of the metadata).
+// model.safetensors: what a run trained, in one file for evaluation, prediction and other programs. Checksums lie in
+// the metadata ("snell.tensors": name to "DTYPE [shape] XXH3-128"; "snell.metadata": over the rest of the metadata).
 #pragma once
 
 #include <map>
