@@ -17,8 +17,8 @@ using Json = nlohmann::json;
 const std::string kFolder = SNELL_SOURCE_DIR "/tests/config/hydra";
 
 // Where this project takes what Hydra refuses (its lexer knows few characters, and no null for a group)...
-const std::set<std::string> kTakenHere = {"db=null", "optim/schedule=null", "+x=~",   "+x=#hash",
-                                          "+x=a;b",  "+x=ü",                "+x=a&b", "+x=<b>"};
+const std::set<std::string> kTakenHere = {
+    "db=null", "optim/schedule=null", "+x=~", "+x=#hash", "+x=a;b", "+x=ü", "+x=a&b", "+x=<b>"};
 // ... and where it refuses what Hydra takes.
 const std::set<std::string> kRefusedHere = {"+x={a:1,a:2}"};
 
