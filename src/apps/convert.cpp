@@ -6,7 +6,6 @@
 #include "snell/core/error.h"
 #include "snell/core/version.h"
 #include "snell/data/convert.h"
-#include "snell/data/decode.h"
 #include "snell/report/progress.h"
 
 namespace snell::apps {
@@ -42,7 +41,6 @@ int run(const Options& o) {
     state.steps = total;
     progress.update(state);
   };
-  options.check_image = [](const data::Sample& sample, const std::string& name) { data::decode(sample, name); };
   const auto report = data::convert(data::load_schema(o.schema), o.source, o.output, options);
   progress.clear();
   std::cout << (o.json ? data::convert_json(report).dump(2) + "\n" : data::convert_text(report));

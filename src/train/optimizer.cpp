@@ -25,7 +25,7 @@ std::vector<torch::optim::OptimizerParamGroup> decay_groups(const nn::Parameters
   return groups;
 }
 
-at::Tensor zeros_like(const at::Tensor& parameter) {
+at::Tensor zeros_of(const at::Tensor& parameter) {
   return at::zeros_like(parameter.detach(), at::MemoryFormat::Preserve);
 }
 
@@ -37,8 +37,8 @@ std::unique_ptr<torch::optim::Optimizer> make_adamw(const nn::Parameters& traina
   for (const auto& parameter : trainable) {
     auto state = std::make_unique<AdamWParamState>();
     state->step(0);
-    state->exp_avg(zeros_like(parameter.tensor));
-    state->exp_avg_sq(zeros_like(parameter.tensor));
+    state->exp_avg(zeros_of(parameter.tensor));
+    state->exp_avg_sq(zeros_of(parameter.tensor));
     optimizer->state()[parameter.tensor.unsafeGetTensorImpl()] = std::move(state);
   }
   return optimizer;
@@ -49,7 +49,7 @@ std::unique_ptr<torch::optim::Optimizer> make_sgd(const nn::Parameters& trainabl
   auto optimizer = std::make_unique<torch::optim::SGD>(decay_groups(trainable, base, config.weight_decay), base);
   for (const auto& parameter : trainable) {
     auto state = std::make_unique<SGDParamState>();
-    state->momentum_buffer(zeros_like(parameter.tensor));
+    state->momentum_buffer(zeros_of(parameter.tensor));
     optimizer->state()[parameter.tensor.unsafeGetTensorImpl()] = std::move(state);
   }
   return optimizer;

@@ -49,9 +49,9 @@ class Trainer::Run {
       : config_(config), config_json_(std::move(config_json)), control_(control) {
     set_threads(config.run, control);
     place_ = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
-    open_data();
+    control.all_or_none([&] { open_data(); });
     communicator_ = dist::make_communicator(config.dist, control, place_.device);
-    model_ = make_model(config, facts_.num_classes, place_);
+    control.all_or_none([&] { model_ = make_model(config, facts_.num_classes, place_); });
     trainables_ = trainable_tensors(*model_.backbone);
     optimizer_ = std::make_unique<Optimizer>(model_.backbone->trainable(), config.optim);
     resume();
@@ -75,10 +75,16 @@ class Trainer::Run {
       if (evaluation_due(epoch_done)) result.last = run_evaluation(is_best);
       if (save_due(epoch_done) || is_best) save(is_best);
     }
+    if (result.stop_signal == 0 && !result.last) {  // a run that was complete before: tell its result again
+      bool is_best = false;
+      result.last = run_evaluation(is_best);
+    }
     result.position = position_;
     result.seconds = timer.seconds();
     return result;
   }
+
+  std::vector<ckpt::TensorRef> trained() const { return model_state(model_); }
 
   RunFacts facts_;
   Position position_;
@@ -231,6 +237,7 @@ Trainer::~Trainer() = default;
 
 const RunFacts& Trainer::facts() const { return run_->facts_; }
 const Position& Trainer::position() const { return run_->position_; }
+std::vector<ckpt::TensorRef> Trainer::trained() const { return run_->trained(); }
 void Trainer::add_hook(Hook& hook) { run_->hooks_.push_back(&hook); }
 TrainResult Trainer::run() { return run_->run(); }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "snell/ckpt/checkpoint.h"
 #include "snell/dist/control_plane.h"
 #include "snell/train/hooks.h"
 #include "snell/train/job_config.h"
@@ -41,6 +42,8 @@ class Trainer {
 
   const RunFacts& facts() const;
   const Position& position() const;
+  // The trained tensors and the thresholds: what model.safetensors holds.
+  std::vector<ckpt::TensorRef> trained() const;
   // Called in order; not owned; before run().
   void add_hook(Hook& hook);
 

@@ -1,0 +1,68 @@
+// snell eval: judges a run's checkpoint on a split, over any number of ranks.
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "app.h"
+#include "snell/data/dataset_file.h"
+#include "snell/report/progress.h"
+#include "snell/report/table.h"
+#include "snell/train/evaluate.h"
+#include "snell/train/trained_model.h"
+
+namespace snell::apps {
+namespace {
+
+struct Options {
+  std::string run_dir, checkpoint = "last";
+  std::vector<std::string> overrides;
+  bool json = false;
+};
+
+int eval_on(dist::ControlPlane& control, const Options& o) {
+  Job job;
+  std::shared_ptr<const data::SampleSource> source;
+  control.all_or_none([&] {
+    job = job_of_run(o.run_dir, o.overrides);
+    source = data::open_dataset(job.config.data.file, job.config.data.eval_split);
+  });
+  const auto trained = train::load_trained(job.config, source->num_classes(), o.checkpoint, control);
+  const auto loader = train::make_eval_loader(source, job.config.data, control, trained.place.device.is_cuda());
+  report::ProgressOptions shown;
+  shown.enabled = control.is_root();
+  report::Progress progress(shown);
+  const auto result = train::evaluate(*trained.model.backbone, *loader, control, trained.place, [&](int64_t done, int64_t of) {
+    report::ProgressState state;
+    state.phase = "eval";
+    state.step = done;
+    state.steps = of;
+    progress.update(state);
+  });
+  progress.clear();
+  if (!control.is_root()) return 0;
+  report::Table table({{"checkpoint", "checkpoint"},
+                       {"split", "split"},
+                       {"samples", "samples"},
+                       {"loss", "loss", 4},
+                       {"top1", "top-1 %"},
+                       {"top5", "top-5 %"},
+                       {"seconds", "seconds"}});
+  table.add({trained.checkpoint, job.config.data.eval_split, result.num_samples, result.loss, result.top1, result.top5,
+             result.seconds});
+  std::cout << (o.json ? table.json().dump(2) + "\n" : table.text());
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Action& chosen) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("eval", "Judge a run on a split of its data.\n"
+                                                 "Example: mpirun -np 2 snell eval runs/cifar data.eval_split=val200");
+  command->add_option("run", o->run_dir, "the run's folder")->required();
+  command->add_option("overrides", o->overrides, "changes to the run's config");
+  command->add_option("--checkpoint", o->checkpoint, "last, best, or a checkpoint's folder")->capture_default_str();
+  command->add_flag("--json", o->json, "print the result as JSON");
+  command->callback([o, &chosen] { chosen = [o] { return with_mpi([&](auto& control) { return eval_on(control, *o); }); }; });
+}
+
+}  // namespace snell::apps

@@ -1,0 +1,180 @@
+#include "snell/train/recorder.h"
+
+#include <sys/resource.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "snell/core/log.h"
+#include "snell/core/timer.h"
+#include "snell/core/version.h"
+#include "snell/report/html.h"
+#include "snell/report/metrics.h"
+#include "snell/report/progress.h"
+#include "snell/report/table.h"
+
+namespace snell::train {
+namespace {
+
+// What was seen since the last step event.
+struct Window {
+  double loss_sum = 0;
+  int64_t samples = 0, correct = 0, steps = 0;
+  double seconds = 0;
+};
+
+std::optional<int64_t> resumed_step(const RunFacts& facts, const Position& position) {
+  return facts.resumed_from ? std::optional(position.step) : std::nullopt;
+}
+
+report::ProgressOptions progress_options(const RunConfig& config) {
+  report::ProgressOptions options;
+  options.log_every = config.log_every;
+  return options;
+}
+
+double peak_memory_mb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024.0;
+}
+
+}  // namespace
+
+struct Recorder::State {
+  State(const JobConfig& c, const RunFacts& f, const Position& p, const std::string& yaml)
+      : config(c),
+        facts(f),
+        config_yaml(yaml),
+        metrics(c.run.dir + "/metrics.jsonl", resumed_step(f, p)),
+        summary(c.run.dir + "/summary.csv", resumed_step(f, p)),
+        progress(progress_options(c.run)) {}
+
+  void show(const std::string& phase, int64_t step, int64_t steps, const Position& position) {
+    report::ProgressState shown;
+    shown.phase = phase;
+    shown.epochs = config.train.epochs;
+    shown.epoch = std::min(position.epoch + (position.step_in_epoch > 0 ? 1 : 0), config.train.epochs);
+    shown.step = step;
+    shown.steps = steps;
+    if (window.samples > 0) {
+      shown.loss = window.loss_sum / static_cast<double>(window.samples);
+      shown.accuracy = 100.0 * static_cast<double>(window.correct) / static_cast<double>(window.samples);
+      shown.images_per_s = static_cast<double>(window.samples) / window.seconds;
+    }
+    progress.update(shown);
+  }
+
+  const JobConfig config;
+  const RunFacts facts;
+  const std::string config_yaml;
+  report::MetricsLog metrics;
+  report::SummaryLog summary;
+  report::Progress progress;
+  core::Timer since_start, since_step;
+  Window window;
+  Position position;
+  std::optional<EvalResult> last;
+};
+
+Recorder::Recorder(const JobConfig& config, const RunFacts& facts, const Position& position,
+                   const std::string& config_yaml)
+    : state_(std::make_unique<State>(config, facts, position, config_yaml)) {
+  state_->position = position;
+}
+Recorder::~Recorder() = default;
+
+void Recorder::on_step(const StepEvent& event) {
+  State& s = *state_;
+  s.position = event.position;
+  s.window.loss_sum += event.stats.loss * static_cast<double>(event.stats.samples);
+  s.window.samples += event.stats.samples;
+  s.window.correct += event.stats.correct;
+  s.window.steps += 1;
+  s.window.seconds += s.since_step.seconds();  // waiting for data counts
+  s.since_step.reset();
+  s.show("train", event.position.step, s.facts.total_steps, event.position);
+  if (event.position.step % s.config.run.log_every != 0 && event.position.step != s.facts.total_steps) return;
+  s.metrics.write("step", {{"step", event.position.step},
+                           {"epoch", event.position.epoch},
+                           {"loss", s.window.loss_sum / static_cast<double>(s.window.samples)},
+                           {"accuracy", 100.0 * static_cast<double>(s.window.correct) / static_cast<double>(s.window.samples)},
+                           {"lr", event.lr},
+                           {"grad_norm", event.stats.grad_norm},
+                           {"samples", s.window.samples},
+                           {"images_per_s", static_cast<double>(s.window.samples) / s.window.seconds},
+                           {"seconds_per_step", s.window.seconds / static_cast<double>(s.window.steps)},
+                           {"bytes_all_reduced", event.bytes_all_reduced}});
+  s.window = {};
+}
+
+void Recorder::on_eval_progress(int64_t done, int64_t of) {
+  const Window kept = std::exchange(state_->window, {});
+  state_->show("eval", done, of, state_->position);
+  state_->window = kept;
+}
+
+void Recorder::on_evaluation(const EvalEvent& event) {
+  State& s = *state_;
+  s.since_step.reset();
+  s.position = event.position;
+  s.last = event.result;
+  s.metrics.write("eval", {{"step", event.position.step},
+                           {"epoch", event.position.epoch},
+                           {"loss", event.result.loss},
+                           {"train_loss", event.position.last_train_loss},
+                           {"top1", event.result.top1},
+                           {"top5", event.result.top5},
+                           {"best", event.position.best_top1},
+                           {"samples", event.result.num_samples},
+                           {"seconds", event.result.seconds}});
+  s.summary.add({event.position.epoch, event.position.step, event.position.last_train_loss, event.result.loss,
+                 event.result.top1, event.result.top5, event.position.best_top1, event.lr, s.since_start.seconds()});
+}
+
+void Recorder::on_checkpoint(const CheckpointEvent& event) {
+  state_->since_step.reset();
+  state_->metrics.write(
+      "checkpoint", {{"step", event.step}, {"path", event.path}, {"bytes", event.bytes}, {"seconds", event.seconds}});
+}
+
+void Recorder::finish(const TrainResult& result) {
+  State& s = *state_;
+  s.progress.finish();
+  const auto& f = s.facts;
+  const double share = 100.0 * static_cast<double>(f.trainable_elements) / static_cast<double>(f.backbone_elements);
+  nlohmann::ordered_json event = {{"step", result.position.step},
+                                  {"epoch", result.position.epoch},
+                                  {"method", s.config.adapter.name},
+                                  {"ranks", f.num_ranks},
+                                  {"trainable_parameters", f.trainable_elements},
+                                  {"percent_of_backbone", share},
+                                  {"bytes_all_reduced_per_step", f.num_ranks > 1 ? f.bytes_per_step : 0},
+                                  {"seconds", result.seconds},
+                                  {"peak_memory_mb", peak_memory_mb()},
+                                  {"best", result.position.best_top1},
+                                  {"best_epoch", result.position.best_epoch}};
+  if (s.last) event["last"] = s.last->top1;
+  if (result.stop_signal != 0) event["stopped_by_signal"] = result.stop_signal;
+  s.metrics.write("finish", event);
+  report::write_report(s.config.run.dir + "/report.html",
+                       {s.config.run.name,
+                        s.config.run.dir + "/metrics.jsonl",
+                        s.config_yaml,
+                        {{"snell", core::version()}, {"device", f.device}, {"ranks", std::to_string(f.num_ranks)}},
+                        {}});
+  report::Table table({{"method", "method"},
+                       {"trainable", "trainable parameters"},
+                       {"share", "% of backbone"},
+                       {"bytes", "bytes all-reduced a step"},
+                       {"steps", "steps"},
+                       {"seconds", "seconds"},
+                       {"last", "last top-1 %"},
+                       {"best", "best top-1 %"}});
+  table.add({s.config.adapter.name, f.trainable_elements, share, f.num_ranks > 1 ? f.bytes_per_step : 0,
+             result.position.step, result.seconds, s.last ? nlohmann::json(s.last->top1) : nlohmann::json(),
+             result.position.best_top1 >= 0 ? nlohmann::json(result.position.best_top1) : nlohmann::json()});
+  std::cout << table.text() << "report: " << s.config.run.dir << "/report.html" << std::endl;
+}
+
+}  // namespace snell::train

@@ -1,0 +1,30 @@
+#include "snell/train/trained_model.h"
+
+#include "snell/train/model.h"
+
+namespace snell::train {
+namespace {
+
+std::string find_checkpoint(const JobConfig& config, const std::string& which, dist::ControlPlane& control) {
+  if (which != "last" && which != "best") return which;
+  const auto found = which == "best" ? ckpt::find_best(config.run.dir, control, config.checkpoint)
+                                     : ckpt::find_latest(config.run.dir, control, config.checkpoint);
+  if (!found) throw core::WeightsError(core::str(config.run.dir, " holds no checkpoint; train the run first."));
+  return *found;
+}
+
+}  // namespace
+
+TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const std::string& which,
+                          dist::ControlPlane& control) {
+  TrainedModel out;
+  out.place = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
+  out.checkpoint = find_checkpoint(config, which, control);
+  control.all_or_none([&] { out.model = make_model(config, num_classes, out.place); });
+  auto tensors = model_state(out.model);
+  std::erase_if(tensors, [](const ckpt::TensorRef& ref) { return !ref.name.starts_with("param/"); });
+  out.step = ckpt::load(out.checkpoint, tensors, control, "param/").step;
+  return out;
+}
+
+}  // namespace snell::train
