@@ -58,8 +58,9 @@ Job compose_job(const std::string& config_dir, const std::vector<std::string>& o
 
 Job job_of_run(const std::string& run_dir, const std::vector<std::string>& overrides) {
   if (!std::filesystem::exists(run_dir + "/config.yaml")) {
-    throw core::ConfigError(core::str(run_dir, " is not a run's folder: it has no config.yaml. Name the folder that "
-                                               "`snell train` wrote (run.dir)."));
+    throw core::ConfigError(core::str(run_dir,
+                                      " is not a run's folder: it has no config.yaml. Name the folder that "
+                                      "`snell train` wrote (run.dir)."));
   }
   Job job = bind_job(config::compose({{run_dir}}, "config", overrides));
   job.config.run.dir = run_dir;

@@ -58,12 +58,15 @@ int run(const Options& o) {
 
 void add_compare(CLI::App& app, Action& chosen) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("compare", "Finished runs side by side.\n"
-                                                    "Example: snell compare runs/snell runs/full --html compare.html");
+  CLI::App* command = app.add_subcommand("compare",
+                                         "Finished runs side by side.\n"
+                                         "Example: snell compare runs/snell runs/full --html compare.html");
   command->add_option("runs", o->runs, "folders of finished runs")->required();
   command->add_option("--html", o->html, "also write a page with curves");
   command->add_option("--title", o->title, "title of the page")->capture_default_str();
-  command->add_option("--note", o->notes, "a paragraph of the page; may be given several times")->expected(1)->take_all();
+  command->add_option("--note", o->notes, "a paragraph of the page; may be given several times")
+      ->expected(1)
+      ->take_all();
   command->add_flag("--json", o->json, "print the table as JSON");
   command->callback([o, &chosen] { chosen = [o] { return run(*o); }; });
 }

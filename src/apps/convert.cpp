@@ -24,7 +24,8 @@ void apply_setting(const std::string& setting, data::ConvertOptions& options) {
   } else if (setting == "overwrite=true") {
     options.overwrite = true;
   } else if (setting != "on_error=fail" && setting != "overwrite=false") {
-    throw core::ConfigError(core::str("unknown setting '", setting, "'; allowed: on_error=fail, on_error=skip, "
+    throw core::ConfigError(core::str("unknown setting '", setting,
+                                      "'; allowed: on_error=fail, on_error=skip, "
                                       "overwrite=true, overwrite=false"));
   }
 }
@@ -52,8 +53,9 @@ int run(const Options& o) {
 void add_convert(CLI::App& app, Action& chosen) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
-      "convert", "Write a published data set as one HDF5 file.\nExample: snell convert datasets/vtab/cifar.yaml "
-                 "vtab-1k/cifar data/vtab/cifar.h5");
+      "convert",
+      "Write a published data set as one HDF5 file.\nExample: snell convert datasets/vtab/cifar.yaml "
+      "vtab-1k/cifar data/vtab/cifar.h5");
   command->add_option("schema", options->schema, "description of the data set (datasets/*.yaml)")->required();
   command->add_option("source", options->source, "its folder, or its file")->required();
   command->add_option("output", options->output, "the HDF5 file to write")->required();

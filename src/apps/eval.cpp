@@ -30,13 +30,14 @@ int eval_on(dist::ControlPlane& control, const Options& o) {
   report::ProgressOptions shown;
   shown.enabled = control.is_root();
   report::Progress progress(shown);
-  const auto result = train::evaluate(*trained.model.backbone, *loader, control, trained.place, [&](int64_t done, int64_t of) {
-    report::ProgressState state;
-    state.phase = "eval";
-    state.step = done;
-    state.steps = of;
-    progress.update(state);
-  });
+  const auto result =
+      train::evaluate(*trained.model.backbone, *loader, control, trained.place, [&](int64_t done, int64_t of) {
+        report::ProgressState state;
+        state.phase = "eval";
+        state.step = done;
+        state.steps = of;
+        progress.update(state);
+      });
   progress.clear();
   if (!control.is_root()) return 0;
   report::Table table({{"checkpoint", "checkpoint"},
@@ -56,13 +57,15 @@ int eval_on(dist::ControlPlane& control, const Options& o) {
 
 void add_eval(CLI::App& app, Action& chosen) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("eval", "Judge a run on a split of its data.\n"
-                                                 "Example: mpirun -np 2 snell eval runs/cifar data.eval_split=val200");
+  CLI::App* command = app.add_subcommand("eval",
+                                         "Judge a run on a split of its data.\n"
+                                         "Example: mpirun -np 2 snell eval runs/cifar data.eval_split=val200");
   command->add_option("run", o->run_dir, "the run's folder")->required();
   command->add_option("overrides", o->overrides, "changes to the run's config");
   command->add_option("--checkpoint", o->checkpoint, "last, best, or a checkpoint's folder")->capture_default_str();
   command->add_flag("--json", o->json, "print the result as JSON");
-  command->callback([o, &chosen] { chosen = [o] { return with_mpi([&](auto& control) { return eval_on(control, *o); }); }; });
+  command->callback(
+      [o, &chosen] { chosen = [o] { return with_mpi([&](auto& control) { return eval_on(control, *o); }); }; });
 }
 
 }  // namespace snell::apps

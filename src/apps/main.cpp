@@ -8,8 +8,9 @@
 int main(int argc, char** argv) {
   using namespace snell;
   core::start_logging("snell", {});
-  CLI::App app("Distributed SNELL: sparse fine-tuning of large frozen vision backbones.\n"
-               "Example: mpirun -np 2 snell train experiment=vtab/snell32/cifar backbone=vit_tiny_patch16_224");
+  CLI::App app(
+      "Distributed SNELL: sparse fine-tuning of large frozen vision backbones.\n"
+      "Example: mpirun -np 2 snell train experiment=vtab/snell32/cifar backbone=vit_tiny_patch16_224");
   app.set_version_flag("--version", core::version());
   app.require_subcommand(1);
   apps::Action chosen;

@@ -37,7 +37,8 @@ struct Prediction {
 std::vector<Picture> gather(const Options& o, const data::SampleSource& source) {
   std::vector<Picture> out;
   for (const auto& path : o.images) {
-    out.push_back({path, {data::Encoding::kFile, 0, 0, io::read_file(path, uint64_t{256} << 20, io::raise_data_error)}, {}});
+    out.push_back(
+        {path, {data::Encoding::kFile, 0, 0, io::read_file(path, uint64_t{256} << 20, io::raise_data_error)}, {}});
   }
   if (!out.empty()) return out;
   for (int64_t i = o.first; i < std::min(o.first + o.count, source.size()); ++i) {
@@ -89,7 +90,11 @@ int predict_on(dist::ControlPlane& control, const Options& o) {
   for (const auto& picture : gather(o, *source)) {
     predictions.push_back(predict_one(picture, trained, *transform, source->class_names()));
   }
-  report::Table table({{"picture", "picture"}, {"predicted", "predicted"}, {"percent", "%", 1}, {"label", "label"}, {"right", "right"}});
+  report::Table table({{"picture", "picture"},
+                       {"predicted", "predicted"},
+                       {"percent", "%", 1},
+                       {"label", "label"},
+                       {"right", "right"}});
   for (const auto& p : predictions) {
     table.add({p.name, p.predicted, p.percent, p.right ? nlohmann::json(p.label) : nlohmann::json(),
                p.right ? nlohmann::json(*p.right) : nlohmann::json()});
@@ -103,20 +108,24 @@ int predict_on(dist::ControlPlane& control, const Options& o) {
 
 void add_predict(CLI::App& app, Action& chosen) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("predict", "Classes of single pictures.\n"
-                                                    "Example: snell predict runs/cub bird.jpg another.png --json");
+  CLI::App* command = app.add_subcommand("predict",
+                                         "Classes of single pictures.\n"
+                                         "Example: snell predict runs/cub bird.jpg another.png --json");
   command->add_option("run", o->run_dir, "the run's folder")->required();
   command->add_option("images", o->images, "picture files; none: samples of a split");
   command->add_option("--split", o->split, "split of the run's data (default: its evaluation split)");
-  command->add_option("--count", o->count, "samples of the split")->capture_default_str()->check(CLI::Range(1, 1000000));
-  command->add_option("--first", o->first, "number of the first sample")->capture_default_str()->check(CLI::NonNegativeNumber);
+  command->add_option("--count", o->count, "samples of the split")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command->add_option("--first", o->first, "number of the first sample")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--set", o->overrides, "changes to the run's config (key=value)");
   command->add_option("--checkpoint", o->checkpoint, "last, best, or a checkpoint's folder")->capture_default_str();
   command->add_option("--html", o->html, "also write a page with the pictures");
   command->add_flag("--json", o->json, "print the result as JSON");
-  command->callback([o, &chosen] {
-    chosen = [o] { return with_mpi([&](auto& control) { return predict_on(control, *o); }); };
-  });
+  command->callback(
+      [o, &chosen] { chosen = [o] { return with_mpi([&](auto& control) { return predict_on(control, *o); }); }; });
 }
 
 }  // namespace snell::apps

@@ -44,7 +44,8 @@ void describe_run(const Job& job) {
 // A batch script forwards its signals only once this file exists (slurm/train.sbatch).
 void say_ready(const dist::ControlPlane& control) {
   core::catch_signals();
-  if (const char* path = std::getenv("SNELL_READY_FILE"); path != nullptr && control.is_root()) std::ofstream{path} << "\n";
+  if (const char* path = std::getenv("SNELL_READY_FILE"); path != nullptr && control.is_root())
+    std::ofstream{path} << "\n";
 }
 
 void print_facts(const train::RunFacts& f) {
@@ -125,8 +126,9 @@ int run(const Options& o) {
 void add_train(CLI::App& app, Action& chosen) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
-      "train", "Train, or go on with a run (run.resume=auto).\n"
-               "Example: mpirun -np 2 snell train experiment=vtab/snell32/cifar run.dir=runs/cifar optim.lr=5e-4");
+      "train",
+      "Train, or go on with a run (run.resume=auto).\n"
+      "Example: mpirun -np 2 snell train experiment=vtab/snell32/cifar run.dir=runs/cifar optim.lr=5e-4");
   command->add_option("overrides", o->overrides, "group=option, key=value, +key=value, ~key");
   command->add_option("--config-dir", o->config_dir, "a folder of own configs, in front of the shipped ones");
   command->add_option("--cfg", o->cfg, "job: print the composed config and stop")->check(CLI::IsMember({"job"}));

@@ -29,7 +29,9 @@ Hasher::Hasher() : state_(std::make_unique<State>()) {
   XXH3_128bits_reset(state_->raw);
 }
 Hasher::~Hasher() = default;
-void Hasher::add(const void* data, size_t size) { XXH3_128bits_update(state_->raw, data, size); }
+void Hasher::add(const void* data, size_t size) {
+  XXH3_128bits_update(state_->raw, data, size);
+}
 Hash128 Hasher::finish() const {
   const XXH128_hash_t h = XXH3_128bits_digest(state_->raw);
   return {h.low64, h.high64};

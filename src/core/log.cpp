@@ -33,17 +33,23 @@ void start_logging(const std::string& program, const LogOptions& options) {
   google::SetLogDestination(google::GLOG_FATAL, "");
 }
 
-void flush_logs() { google::FlushLogFiles(google::GLOG_INFO); }
+void flush_logs() {
+  google::FlushLogFiles(google::GLOG_INFO);
+}
 
 static void write(google::LogSeverity severity, const std::string& message, const std::source_location& where) {
   google::LogMessage(where.file_name(), static_cast<int>(where.line()), severity).stream()
       << "[rank " << g_rank << "] " << message;
 }
 
-void log_info(const std::string& message, std::source_location where) { write(google::GLOG_INFO, message, where); }
+void log_info(const std::string& message, std::source_location where) {
+  write(google::GLOG_INFO, message, where);
+}
 void log_warning(const std::string& message, std::source_location where) {
   write(google::GLOG_WARNING, message, where);
 }
-void log_error(const std::string& message, std::source_location where) { write(google::GLOG_ERROR, message, where); }
+void log_error(const std::string& message, std::source_location where) {
+  write(google::GLOG_ERROR, message, where);
+}
 
 }  // namespace snell::core

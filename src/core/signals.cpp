@@ -7,7 +7,9 @@ namespace snell::core {
 
 static volatile std::sig_atomic_t g_stop_signal = 0;
 
-extern "C" void snell_note_signal(int signal) { g_stop_signal = signal; }
+extern "C" void snell_note_signal(int signal) {
+  g_stop_signal = signal;
+}
 
 void catch_signals() {
   struct sigaction action = {};
@@ -17,7 +19,11 @@ void catch_signals() {
   for (int signal : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
 }
 
-int stop_signal() { return g_stop_signal; }
-void clear_stop_signal() { g_stop_signal = 0; }
+int stop_signal() {
+  return g_stop_signal;
+}
+void clear_stop_signal() {
+  g_stop_signal = 0;
+}
 
 }  // namespace snell::core

@@ -68,6 +68,14 @@ void MpiSession::abort(core::ExitCode code) noexcept {
   ::_exit(static_cast<int>(code));
 }
 
+std::string mpi_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  check_mpi(MPI_Get_library_version(text.data(), &length), "MPI_Get_library_version");
+  const std::string version(text.data(), static_cast<size_t>(length));
+  return version.substr(0, version.find_first_of(std::string("\n\0", 2)));
+}
+
 MpiComm MpiComm::duplicate(MPI_Comm parent, const std::string& name) {
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(parent, &comm), "MPI_Comm_dup");

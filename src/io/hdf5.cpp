@@ -57,6 +57,13 @@ hid_t stored_type() {
 
 }  // namespace
 
+std::string hdf5_version() {
+  const std::scoped_lock lock(library_mutex());
+  unsigned major = 0, minor = 0, release = 0;
+  if (H5get_libversion(&major, &minor, &release) < 0) return "unknown";
+  return str(major, ".", minor, ".", release);
+}
+
 Hdf5Handle::Hdf5Handle(Hdf5Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
 
 Hdf5Handle& Hdf5Handle::operator=(Hdf5Handle&& other) noexcept {

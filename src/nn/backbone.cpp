@@ -20,8 +20,7 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.field("global_pool", c.global_pool, "what the head sees", config::one_of({"token", "avg"}));
   b.field("drop_path", c.drop_path, "rate of the last block's drop path; earlier ones rise to it linearly",
           config::in_range(0, 0.99));
-  b.require(c.image_size % c.patch_size == 0, "patch_size",
-            core::str("must divide image_size (", c.image_size, ")"));
+  b.require(c.image_size % c.patch_size == 0, "patch_size", core::str("must divide image_size (", c.image_size, ")"));
   b.require(c.embed_dim % c.num_heads == 0, "num_heads", core::str("must divide embed_dim (", c.embed_dim, ")"));
 }
 
@@ -52,8 +51,9 @@ void Backbone::init_head(uint64_t seed) {
 
 static core::Registry<BackboneFactory> all_backbones() {
   core::Registry<BackboneFactory> registry("backbone");
-  registry.add("vit", [](const BackboneConfig& config, int64_t num_classes, const ProjectionFactory& factory,
-                         const TensorPlace& place) { return std::make_unique<Vit>(config, num_classes, factory, place); });
+  registry.add("vit",
+               [](const BackboneConfig& config, int64_t num_classes, const ProjectionFactory& factory,
+                  const TensorPlace& place) { return std::make_unique<Vit>(config, num_classes, factory, place); });
   return registry;
 }
 

@@ -27,8 +27,8 @@ void fill_pairs(at::Tensor& tensor, uint64_t seed, const std::string& name, Pair
       core::StreamKey key = base;
       key.time = static_cast<uint32_t>(pair >> 32);
       const core::Philox4 draws = core::draw_block(key, static_cast<uint32_t>(pair));
-      const auto [first, second] = pair_of(core::to_unit_double(draws.v[0], draws.v[1]),
-                                           core::to_unit_double(draws.v[2], draws.v[3]));
+      const auto [first, second] =
+          pair_of(core::to_unit_double(draws.v[0], draws.v[1]), core::to_unit_double(draws.v[2], draws.v[3]));
       data[2 * pair] = first;
       if (2 * pair + 1 < count) data[2 * pair + 1] = second;
     }

@@ -11,30 +11,45 @@ namespace {
 
 at::ScalarType scalar_type(io::DType dtype) {
   switch (dtype) {
-    case io::DType::kBool: return at::kBool;
-    case io::DType::kU8: return at::kByte;
-    case io::DType::kI8: return at::kChar;
-    case io::DType::kI16: return at::kShort;
-    case io::DType::kI32: return at::kInt;
-    case io::DType::kI64: return at::kLong;
-    case io::DType::kF16: return at::kHalf;
-    case io::DType::kBF16: return at::kBFloat16;
-    case io::DType::kF32: return at::kFloat;
-    case io::DType::kF64: return at::kDouble;
+    case io::DType::kBool:
+      return at::kBool;
+    case io::DType::kU8:
+      return at::kByte;
+    case io::DType::kI8:
+      return at::kChar;
+    case io::DType::kI16:
+      return at::kShort;
+    case io::DType::kI32:
+      return at::kInt;
+    case io::DType::kI64:
+      return at::kLong;
+    case io::DType::kF16:
+      return at::kHalf;
+    case io::DType::kBF16:
+      return at::kBFloat16;
+    case io::DType::kF32:
+      return at::kFloat;
+    case io::DType::kF64:
+      return at::kDouble;
   }
   throw core::Error("a tensor type outside the enumeration");
 }
 
-bool is_head(const std::string& name) { return name.starts_with("head.") || name.starts_with("pre_logits"); }
+bool is_head(const std::string& name) {
+  return name.starts_with("head.") || name.starts_with("pre_logits");
+}
 
 std::string preview(const std::vector<std::string>& names) {
-  std::vector<std::string> first(names.begin(), names.begin() + static_cast<int64_t>(std::min<size_t>(names.size(), 8)));
+  std::vector<std::string> first(names.begin(),
+                                 names.begin() + static_cast<int64_t>(std::min<size_t>(names.size(), 8)));
   return core::str(core::join(first), names.size() > 8 ? core::str(", … (", names.size(), " in all)") : "");
 }
 
 // [1, 1 + S², D] to another grid: bicubic without antialiasing, the class token kept (method.md, timm before 0.9).
 at::Tensor resize_position_embedding(const at::Tensor& from, int64_t tokens) {
-  const auto side_of = [](int64_t n) { return static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(n - 1)))); };
+  const auto side_of = [](int64_t n) {
+    return static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(n - 1))));
+  };
   const int64_t old_side = side_of(from.size(1)), new_side = side_of(tokens), features = from.size(2);
   if (old_side * old_side != from.size(1) - 1 || new_side * new_side != tokens - 1) return from;  // its shape will tell
   const at::Tensor grid = from.slice(1, 1).reshape({1, old_side, old_side, features}).permute({0, 3, 1, 2});
@@ -124,7 +139,8 @@ LoadReport load_weights(Backbone& backbone, const io::TensorSource& source, cons
 at::Tensor to_tensor(const io::HostTensor& host) {
   // from_blob wants a mutable pointer; nothing writes through the tensor.
   auto* data = const_cast<std::byte*>(host.bytes.data());
-  return at::from_blob(data, host.shape, [keep = host.keep_alive](void*) {}, at::TensorOptions(scalar_type(host.dtype)));
+  return at::from_blob(
+      data, host.shape, [keep = host.keep_alive](void*) {}, at::TensorOptions(scalar_type(host.dtype)));
 }
 
 }  // namespace snell::nn

@@ -42,7 +42,8 @@ void fill(at::Tensor& out, int64_t batch, int64_t per_sample, double p, const co
 
 at::Tensor dropout_factors(const at::Tensor& like, double p, const core::StepContext& context, core::Purpose purpose,
                            uint32_t layer) {
-  at::Tensor out = at::empty(like.sizes(), like.options().requires_grad(false).memory_format(at::MemoryFormat::Contiguous));
+  at::Tensor out =
+      at::empty(like.sizes(), like.options().requires_grad(false).memory_format(at::MemoryFormat::Contiguous));
   const int64_t batch = like.size(0);
   fill(out, batch, batch == 0 ? 0 : like.numel() / batch, p, context, purpose, layer);
   return out;

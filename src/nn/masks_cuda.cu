@@ -8,7 +8,8 @@ namespace snell::nn {
 namespace {
 
 template <class T>
-__global__ void dropout_factors_kernel(T* out, int64_t batch, int64_t per_sample, float p, T kept, core::StreamKey key) {
+__global__ void dropout_factors_kernel(T* out, int64_t batch, int64_t per_sample, float p, T kept,
+                                       core::StreamKey key) {
   const int64_t blocks_a_sample = (per_sample + 3) / 4;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= batch * blocks_a_sample) return;
@@ -29,9 +30,10 @@ void fill_dropout_factors_cuda(at::Tensor& out, int64_t batch, int64_t per_sampl
   if (threads == 0) return;
   const core::StreamKey key{context.seed, purpose, context.step, context.first_slot, layer};
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, out.scalar_type(), "dropout_factors_cuda", [&] {
-    dropout_factors_kernel<scalar_t><<<static_cast<unsigned>((threads + 255) / 256), 256, 0, at::cuda::getCurrentCUDAStream()>>>(
-        out.mutable_data_ptr<scalar_t>(), batch, per_sample, static_cast<float>(p),
-        static_cast<scalar_t>(1.0 / (1.0 - p)), key);
+    dropout_factors_kernel<scalar_t>
+        <<<static_cast<unsigned>((threads + 255) / 256), 256, 0, at::cuda::getCurrentCUDAStream()>>>(
+            out.mutable_data_ptr<scalar_t>(), batch, per_sample, static_cast<float>(p),
+            static_cast<scalar_t>(1.0 / (1.0 - p)), key);
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   });
 }

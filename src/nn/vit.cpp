@@ -69,7 +69,9 @@ at::Tensor VitBlock::forward(const at::Tensor& x_BND, const core::StepContext& c
   return mid_BND + drop_path(fc2_->forward(hidden_BNM, context), context, 1);
 }
 
-static void append(Parameters& out, const Parameters& more) { out.insert(out.end(), more.begin(), more.end()); }
+static void append(Parameters& out, const Parameters& more) {
+  out.insert(out.end(), more.begin(), more.end());
+}
 
 void VitBlock::append_published(Parameters& out) const {
   norm1_.append_to(out, path_ + ".norm1");
@@ -128,8 +130,8 @@ Parameters Vit::adapters() const {
   return out;
 }
 
-// timm's init_weights: matrices and the position embedding normal(0, 0.02), the class token normal(0, 1e-6), biases zero,
-// norms one and zero, and the patch convolution as PyTorch's Conv2d (uniform within 1/sqrt(fan_in)).
+// timm's init_weights: matrices and the position embedding normal(0, 0.02), the class token normal(0, 1e-6), biases
+// zero, norms one and zero, and the patch convolution as PyTorch's Conv2d (uniform within 1/sqrt(fan_in)).
 void Vit::init_published(uint64_t seed) {
   const double patch_bound = 1.0 / std::sqrt(static_cast<double>(patch_weight_[0].numel()));
   for (auto& [name, tensor] : published()) {

@@ -6,7 +6,9 @@
 namespace snell::nn {
 namespace {
 
-at::Tensor read(const io::TensorSource& source, const std::string& name) { return to_tensor(source.read(name)); }
+at::Tensor read(const io::TensorSource& source, const std::string& name) {
+  return to_tensor(source.read(name));
+}
 
 NamedReader plain(const io::TensorSource& source, const std::string& name) {
   return {{name}, [&source, name] { return read(source, name); }};
@@ -17,15 +19,23 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text;
 }
 
-// Dense kernels are [in, out]; attention's are [in, heads, head_dim] (query, key, value) and [heads, head_dim, out] (out).
-at::Tensor dense(const at::Tensor& kernel) { return kernel.t(); }
-at::Tensor attention_in(const at::Tensor& kernel) { return kernel.dim() == 3 ? kernel.flatten(1).t() : kernel; }
-at::Tensor attention_out(const at::Tensor& kernel) { return kernel.flatten(0, 1).t(); }
+// Dense kernels are [in, out]; attention's are [in, heads, head_dim] (query, key, value) and [heads, head_dim, out]
+// (out).
+at::Tensor dense(const at::Tensor& kernel) {
+  return kernel.t();
+}
+at::Tensor attention_in(const at::Tensor& kernel) {
+  return kernel.dim() == 3 ? kernel.flatten(1).t() : kernel;
+}
+at::Tensor attention_out(const at::Tensor& kernel) {
+  return kernel.flatten(0, 1).t();
+}
 
 void add_google_block(ReaderMap& out, const io::TensorSource& source, const std::string& prefix, int index) {
   const std::string from = core::str(prefix, "Transformer/encoderblock_", index, "/");
   const std::string to = core::str("blocks.", index, ".");
-  const auto one = [&](const std::string& name, const std::string& file_name, at::Tensor (*convert)(const at::Tensor&)) {
+  const auto one = [&](const std::string& name, const std::string& file_name,
+                       at::Tensor (*convert)(const at::Tensor&)) {
     const std::string full = from + file_name;
     out[to + name] = {{full}, [&source, full, convert] {
                         at::Tensor t = read(source, full);
@@ -59,9 +69,11 @@ void add_google_block(ReaderMap& out, const io::TensorSource& source, const std:
   }
 }
 
-ReaderMap google_names(const io::TensorSource& source, const std::vector<std::string>& names, const std::string& prefix) {
+ReaderMap google_names(const io::TensorSource& source, const std::vector<std::string>& names,
+                       const std::string& prefix) {
   ReaderMap out;
-  const auto one = [&](const std::string& name, const std::string& file_name, at::Tensor (*convert)(const at::Tensor&)) {
+  const auto one = [&](const std::string& name, const std::string& file_name,
+                       at::Tensor (*convert)(const at::Tensor&)) {
     const std::string full = prefix + file_name;
     out[name] = {{full}, [&source, full, convert] { return convert(read(source, full)); }};
   };
@@ -98,9 +110,10 @@ ReaderMap timm_like_names(const io::TensorSource& source, const std::vector<std:
     } else if (name.find(".attn.q.") != std::string::npos) {
       const std::vector<std::string> parts{name, replaced(name, ".attn.q.", ".attn.k."),
                                            replaced(name, ".attn.q.", ".attn.v.")};
-      out[replaced(name, ".attn.q.", ".attn.qkv.")] = {parts, [&source, parts] {
-        return at::cat({read(source, parts[0]), read(source, parts[1]), read(source, parts[2])}, 0);
-      }};
+      out[replaced(name, ".attn.q.", ".attn.qkv.")] = {
+          parts, [&source, parts] {
+            return at::cat({read(source, parts[0]), read(source, parts[1]), read(source, parts[2])}, 0);
+          }};
     }
   }
   return out;
@@ -112,7 +125,8 @@ ReaderMap timm_names(const io::TensorSource& source) {
   const auto names = source.names();
   const std::string marker = "embedding/kernel";
   for (const std::string prefix : {"", "opt/target/", "params/"}) {
-    if (std::find(names.begin(), names.end(), prefix + marker) != names.end()) return google_names(source, names, prefix);
+    if (std::find(names.begin(), names.end(), prefix + marker) != names.end())
+      return google_names(source, names, prefix);
   }
   return timm_like_names(source, names);
 }

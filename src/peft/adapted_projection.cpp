@@ -24,9 +24,7 @@ struct Call : torch::CustomClassHolder {
   core::StepContext context;
   std::vector<at::Tensor> thresholds;  // one a slice; undefined where there is none
 
-  bool drops_input() const {
-    return context.training && state->noise.dropout > 0 && state->spec.adapter_dropout;
-  }
+  bool drops_input() const { return context.training && state->noise.dropout > 0 && state->spec.adapter_dropout; }
   at::Tensor input_factors(const at::Tensor& x) const {
     return nn::dropout_factors(x, state->noise.dropout, context, core::Purpose::kAdapterDropout, state->spec.layer);
   }
@@ -37,7 +35,9 @@ struct Call : torch::CustomClassHolder {
   }
 };
 
-at::Tensor rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+at::Tensor rows(const at::Tensor& x) {
+  return x.reshape({-1, x.size(-1)});
+}
 
 class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
  public:

@@ -37,8 +37,8 @@ DistanceKernel::FactorGrads DistanceKernel::backward(const at::Tensor& grad_IO,
     } else {
       const at::Tensor scaled_IO = grad_IO * coefficient(h);
       grad_in_IR.copy_(at::_cdist_backward(scaled_IO, in_IR, out_OR, norm_p_, distance_IO));
-      grad_out_OR.copy_(at::_cdist_backward(scaled_IO.t().contiguous(), out_OR.contiguous(), in_IR.contiguous(), norm_p_,
-                                            distance_IO.t().contiguous()));
+      grad_out_OR.copy_(at::_cdist_backward(scaled_IO.t().contiguous(), out_OR.contiguous(), in_IR.contiguous(),
+                                            norm_p_, distance_IO.t().contiguous()));
     }
   }
   return grads;

@@ -4,7 +4,9 @@
 
 namespace snell::peft {
 
-Sparsified KeepAll::operator()(const at::Tensor&, const at::Tensor&) const { return {}; }
+Sparsified KeepAll::operator()(const at::Tensor&, const at::Tensor&) const {
+  return {};
+}
 
 Sparsified HardThreshold::operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const {
   at::Tensor magnitude_IO = merged_IO.abs();

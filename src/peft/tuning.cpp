@@ -25,7 +25,8 @@ class AdapterFactory : public nn::ProjectionFactory {
  public:
   AdapterFactory(const AdapterConfig& config, std::vector<NamedDelta>& deltas) : config_(config), deltas_(deltas) {}
 
-  std::unique_ptr<nn::ProjectionGroup> make(const nn::ProjectionSpec& spec, const nn::TensorPlace& place) const override {
+  std::unique_ptr<nn::ProjectionGroup> make(const nn::ProjectionSpec& spec,
+                                            const nn::TensorPlace& place) const override {
     std::vector<AdaptedSlice> slices;
     for (const auto& slice : spec.slices) {
       if (std::find(config_.targets.begin(), config_.targets.end(), slice.name) == config_.targets.end()) continue;
@@ -87,7 +88,8 @@ void bind(config::Binder& b, AdapterConfig& c) {
   b.field("rank", c.rank, "low-rank dimension: columns of each factor over all heads", config::in_range(1, 65536));
   b.field("heads", c.heads, "kernel heads; each has rank/heads columns", config::in_range(1, 1024));
   b.field("norm_p", c.norm_p, "p of the kernel's distance", config::positive());
-  b.field("sparsity", c.sparsity, "share of ΔW's entries that is zeroed (the published init_thres)", config::fraction());
+  b.field("sparsity", c.sparsity, "share of ΔW's entries that is zeroed (the published init_thres)",
+          config::fraction());
   b.field("dropout", c.dropout, "dropout on the adapter's input", config::in_range(0, 0.99));
   b.field("drop_path", c.drop_path, "drop path on each adapter's output", config::in_range(0, 0.99));
   b.field("targets", c.targets, "projections that get an adapter: q, k, v, proj, fc1, fc2");

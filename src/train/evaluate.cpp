@@ -45,8 +45,8 @@ EvalResult evaluate(const nn::Backbone& model, data::DataLoader& loader, dist::C
   }
   const Tally all = sum_over_ranks(mine, control);
   const double count = static_cast<double>(std::max<int64_t>(all.samples, 1));
-  return {all.loss / count, 100.0 * static_cast<double>(all.top1) / count, 100.0 * static_cast<double>(all.top5) / count,
-          all.samples, timer.seconds()};
+  return {all.loss / count, 100.0 * static_cast<double>(all.top1) / count,
+          100.0 * static_cast<double>(all.top5) / count, all.samples, timer.seconds()};
 }
 
 std::unique_ptr<data::DataLoader> make_eval_loader(std::shared_ptr<const data::SampleSource> source,
@@ -60,8 +60,8 @@ std::unique_ptr<data::DataLoader> make_eval_loader(std::shared_ptr<const data::S
   options.workers = config.workers;
   options.prefetch = config.prefetch;
   options.pin_memory = pin_memory;
-  return std::make_unique<data::DataLoader>(std::move(source), data::make_transform(config.transform.eval, config.transform),
-                                            options);
+  return std::make_unique<data::DataLoader>(std::move(source),
+                                            data::make_transform(config.transform.eval, config.transform), options);
 }
 
 }  // namespace snell::train

@@ -62,6 +62,8 @@ void bind(config::Binder& b, JobConfig& c) {
             core::str("must equal backbone.image_size (", c.backbone.image_size, ")"));
 }
 
-at::ScalarType compute_dtype(const RunConfig& config) { return config.dtype == "float64" ? at::kDouble : at::kFloat; }
+at::ScalarType compute_dtype(const RunConfig& config) {
+  return config.dtype == "float64" ? at::kDouble : at::kFloat;
+}
 
 }  // namespace snell::train

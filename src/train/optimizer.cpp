@@ -32,8 +32,7 @@ at::Tensor zeros_of(const at::Tensor& parameter) {
 // LibTorch makes its state at the first step; made here, it can be saved and loaded at any time.
 std::unique_ptr<torch::optim::Optimizer> make_adamw(const nn::Parameters& trainable, const OptimConfig& config) {
   const auto base = AdamWOptions(config.lr).betas({config.betas[0], config.betas[1]}).eps(config.eps);
-  auto optimizer =
-      std::make_unique<torch::optim::AdamW>(decay_groups(trainable, base, config.weight_decay), base);
+  auto optimizer = std::make_unique<torch::optim::AdamW>(decay_groups(trainable, base, config.weight_decay), base);
   for (const auto& parameter : trainable) {
     auto state = std::make_unique<AdamWParamState>();
     state->step(0);
@@ -74,7 +73,9 @@ void Optimizer::set_learning_rate(double lr) {
   for (auto& group : optimizer_->param_groups()) group.options().set_lr(lr);
 }
 
-void Optimizer::step() { optimizer_->step(); }
+void Optimizer::step() {
+  optimizer_->step();
+}
 
 at::Tensor Optimizer::clip(double clip_norm) const {
   std::vector<at::Tensor> norms;

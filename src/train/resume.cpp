@@ -12,11 +12,12 @@ namespace {
 using nlohmann::json;
 
 // Settings that make another job of it: what is trained, on what, in which order.
-const std::vector<std::string> kIdentity{"/seed",           "/backbone",         "/adapter",   "/data/train_split",
-                                         "/data/batch_size", "/data/transform", "/run/dtype", "/optim/name"};
+const std::vector<std::string> kIdentity{
+    "/seed",           "/backbone",  "/adapter",   "/data/train_split", "/data/batch_size",
+    "/data/transform", "/run/dtype", "/optim/name"};
 // Settings that may differ between two parts of a run without a word.
-const std::vector<std::string> kFree{"/run", "/data/workers", "/data/prefetch", "/data/eval_batch_size", "/data/file",
-                                     "/dist", "/checkpoint"};
+const std::vector<std::string> kFree{"/run",       "/data/workers", "/data/prefetch", "/data/eval_batch_size",
+                                     "/data/file", "/dist",         "/checkpoint"};
 
 bool begins_with_one_of(const std::string& key, const std::vector<std::string>& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
@@ -81,8 +82,8 @@ void check_same_job(const ckpt::Manifest& manifest, const std::string& config_js
     if (old_value == new_value) continue;
     const std::string change = core::str(key.substr(1), " was ", old_value, ", is now ", new_value);
     if (begins_with_one_of(key, kIdentity)) {
-      throw core::ConfigError(core::str("cannot resume from ", path, ": ", change,
-                                        ". Choose another run.dir for another job."));
+      throw core::ConfigError(
+          core::str("cannot resume from ", path, ": ", change, ". Choose another run.dir for another job."));
     }
     if (!begins_with_one_of(key, kFree)) core::log_warning(core::str("resuming with a changed setting: ", change));
   }

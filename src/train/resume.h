@@ -12,8 +12,8 @@
 
 namespace snell::train {
 
-// The checkpoint that run.resume asks for, or nullopt for a fresh start. Collective. Throws ConfigError when "never" meets
-// a folder with checkpoints (nothing is overwritten) or "must" finds none.
+// The checkpoint that run.resume asks for, or nullopt for a fresh start. Collective. Throws ConfigError when "never"
+// meets a folder with checkpoints (nothing is overwritten) or "must" finds none.
 std::optional<std::string> choose_checkpoint(const JobConfig& config, dist::ControlPlane& control);
 
 ckpt::TrainState checkpoint_state(const Position& position, uint64_t seed, const std::string& config_json,

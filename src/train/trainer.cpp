@@ -38,7 +38,8 @@ std::unique_ptr<data::DataLoader> make_train_loader(std::shared_ptr<const data::
   options.drop_last = config.data.drop_last;
   options.pin_memory = pin_memory;
   const auto& transform = config.data.transform;
-  return std::make_unique<data::DataLoader>(std::move(source), data::make_transform(transform.train, transform), options);
+  return std::make_unique<data::DataLoader>(std::move(source), data::make_transform(transform.train, transform),
+                                            options);
 }
 
 }  // namespace
@@ -132,7 +133,8 @@ class Trainer::Run {
     facts_.adapter_elements = nn::count_elements(backbone.adapters());
     facts_.backbone_elements =
         nn::count_elements(backbone.published()) - backbone.head_weight().numel() - backbone.head_bias().numel();
-    for (const auto& [name, tensor] : backbone.trainable()) facts_.bytes_per_step += static_cast<int64_t>(tensor.nbytes());
+    for (const auto& [name, tensor] : backbone.trainable())
+      facts_.bytes_per_step += static_cast<int64_t>(tensor.nbytes());
     facts_.steps_per_epoch = train_loader_->num_steps();
     facts_.total_steps = facts_.steps_per_epoch * config_.train.epochs;
     if (config_.train.max_steps > 0) facts_.total_steps = std::min(facts_.total_steps, config_.train.max_steps);
@@ -182,7 +184,8 @@ class Trainer::Run {
 
   [[noreturn]] void stop_not_finite(const StepStats& stats) const {
     throw core::NonFiniteError(core::str("step ", position_.step, ": loss ", stats.loss, ", gradient norm ",
-                                         stats.grad_norm, ". The update was not made. Lower optim.lr, set "
+                                         stats.grad_norm,
+                                         ". The update was not made. Lower optim.lr, set "
                                          "optim.clip_norm, or look for broken weights or data."));
   }
 
@@ -194,9 +197,10 @@ class Trainer::Run {
   }
 
   EvalResult run_evaluation(bool& is_best) {
-    const EvalResult result = evaluate(*model_.backbone, *eval_loader_, control_, place_, [this](int64_t done, int64_t of) {
-      for (auto* hook : hooks_) hook->on_eval_progress(done, of);
-    });
+    const EvalResult result =
+        evaluate(*model_.backbone, *eval_loader_, control_, place_, [this](int64_t done, int64_t of) {
+          for (auto* hook : hooks_) hook->on_eval_progress(done, of);
+        });
     is_best = result.top1 > position_.best_top1;
     if (is_best) {
       position_.best_top1 = result.top1;
@@ -235,10 +239,20 @@ Trainer::Trainer(const JobConfig& config, std::string config_json, dist::Control
     : run_(std::make_unique<Run>(config, std::move(config_json), control)) {}
 Trainer::~Trainer() = default;
 
-const RunFacts& Trainer::facts() const { return run_->facts_; }
-const Position& Trainer::position() const { return run_->position_; }
-std::vector<ckpt::TensorRef> Trainer::trained() const { return run_->trained(); }
-void Trainer::add_hook(Hook& hook) { run_->hooks_.push_back(&hook); }
-TrainResult Trainer::run() { return run_->run(); }
+const RunFacts& Trainer::facts() const {
+  return run_->facts_;
+}
+const Position& Trainer::position() const {
+  return run_->position_;
+}
+std::vector<ckpt::TensorRef> Trainer::trained() const {
+  return run_->trained();
+}
+void Trainer::add_hook(Hook& hook) {
+  run_->hooks_.push_back(&hook);
+}
+TrainResult Trainer::run() {
+  return run_->run();
+}
 
 }  // namespace snell::train

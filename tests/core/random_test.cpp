@@ -28,9 +28,10 @@ TEST(Philox, EqualsRandom123) {
 TEST(Stream, EveryPartOfTheKeyMatters) {
   const StreamKey base{7, Purpose::kDropout, 3, 5, 2};
   std::set<uint32_t> seen{draw_bits(base, 0)};
-  for (StreamKey other : {StreamKey{8, Purpose::kDropout, 3, 5, 2}, StreamKey{7, Purpose::kDropPath, 3, 5, 2},
-                          StreamKey{7, Purpose::kDropout, 4, 5, 2}, StreamKey{7, Purpose::kDropout, 3, 6, 2},
-                          StreamKey{7, Purpose::kDropout, 3, 5, 1}, StreamKey{7ull << 32, Purpose::kDropout, 3, 5, 2}}) {
+  for (StreamKey other :
+       {StreamKey{8, Purpose::kDropout, 3, 5, 2}, StreamKey{7, Purpose::kDropPath, 3, 5, 2},
+        StreamKey{7, Purpose::kDropout, 4, 5, 2}, StreamKey{7, Purpose::kDropout, 3, 6, 2},
+        StreamKey{7, Purpose::kDropout, 3, 5, 1}, StreamKey{7ull << 32, Purpose::kDropout, 3, 5, 2}}) {
     EXPECT_TRUE(seen.insert(draw_bits(other, 0)).second);
   }
 }

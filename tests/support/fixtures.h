@@ -1,5 +1,5 @@
-// Reading the numbers that the project must be equal to. SNELL_FIXTURES=DIR points the parity tests at another folder of
-// the same layout.
+// Reading the numbers that the project must be equal to. SNELL_FIXTURES=DIR points the parity tests at another folder
+// of the same layout.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -51,9 +51,7 @@ class Fixture {
     const at::Tensor raw = nn::to_tensor(source_->read(name));
     return raw.is_floating_point() ? raw.to(dtype).clone() : raw.clone();
   }
-  nlohmann::json setting(const std::string& key) const {
-    return nlohmann::json::parse(source_->metadata().at(key));
-  }
+  nlohmann::json setting(const std::string& key) const { return nlohmann::json::parse(source_->metadata().at(key)); }
   int64_t number(const std::string& key) const { return setting(key).get<int64_t>(); }
 
  private:

@@ -10,7 +10,9 @@
 #endif
 
 // HDF5 1.10 loses memory of its own when it opens a damaged file, which the mutation tests do thousands of times.
-extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5"; }
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libhdf5";
+}
 
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);

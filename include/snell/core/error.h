@@ -42,19 +42,19 @@ class Error : public std::runtime_error {
 };
 
 // One class an exit code that a user can mend. The message names the thing, the place, what was expected, what to do.
-#define SNELL_DEFINE_ERROR(NAME, CODE)                                                                          \
-  class NAME : public Error {                                                                                   \
-   public:                                                                                                      \
-    explicit NAME(const std::string& message, std::source_location where = std::source_location::current())     \
-        : Error(ExitCode::CODE, message, where) {}                                                              \
+#define SNELL_DEFINE_ERROR(NAME, CODE)                                                                      \
+  class NAME : public Error {                                                                               \
+   public:                                                                                                  \
+    explicit NAME(const std::string& message, std::source_location where = std::source_location::current()) \
+        : Error(ExitCode::CODE, message, where) {}                                                          \
   }
 
-SNELL_DEFINE_ERROR(ConfigError, kConfig);            // a setting or the command line
-SNELL_DEFINE_ERROR(DataError, kData);                // a data set: source folders, HDF5 files, images
-SNELL_DEFINE_ERROR(WeightsError, kWeights);          // a weight file or a checkpoint
-SNELL_DEFINE_ERROR(NonFiniteError, kNonFinite);      // loss or gradient norm is NaN or infinite
-SNELL_DEFINE_ERROR(ReplicaError, kReplicasDiffer);   // ranks hold different trainable parameters
-SNELL_DEFINE_ERROR(DiskError, kDisk);                // writing failed: disk full, quota, no permission
+SNELL_DEFINE_ERROR(ConfigError, kConfig);           // a setting or the command line
+SNELL_DEFINE_ERROR(DataError, kData);               // a data set: source folders, HDF5 files, images
+SNELL_DEFINE_ERROR(WeightsError, kWeights);         // a weight file or a checkpoint
+SNELL_DEFINE_ERROR(NonFiniteError, kNonFinite);     // loss or gradient norm is NaN or infinite
+SNELL_DEFINE_ERROR(ReplicaError, kReplicasDiffer);  // ranks hold different trainable parameters
+SNELL_DEFINE_ERROR(DiskError, kDisk);               // writing failed: disk full, quota, no permission
 #undef SNELL_DEFINE_ERROR
 
 // An invariant of the program itself: throws Error with the place when it does not hold.

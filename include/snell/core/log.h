@@ -9,8 +9,9 @@ namespace snell::core {
 
 struct LogOptions {
   int rank = 0;
-  std::string folder;           // log files <folder>/rank-<rank>.{INFO,WARNING,ERROR}*; empty: none
-  bool info_to_stderr = false;  // also show INFO on stderr (WARNING and worse are always shown, by rank 0 or with a rank)
+  std::string folder;  // log files <folder>/rank-<rank>.{INFO,WARNING,ERROR}*; empty: none
+  bool info_to_stderr =
+      false;  // also show INFO on stderr (WARNING and worse are always shown, by rank 0 or with a rank)
 };
 
 // Once a process, before the first line; a second call changes rank and folder.

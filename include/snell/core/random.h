@@ -1,5 +1,6 @@
 // Counter-based random numbers: a draw is a function of what it is for, never of how many draws came before it. So any
-// number of ranks, workers or restarts sees the same values, and a backward pass draws a mask again instead of keeping it.
+// number of ranks, workers or restarts sees the same values, and a backward pass draws a mask again instead of keeping
+// it.
 //
 // Generator: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
 #pragma once
@@ -62,7 +63,9 @@ SNELL_HOST_DEVICE inline uint32_t draw_bits(const StreamKey& key, uint32_t index
 }
 
 // Uniform in [0, 1) with 24 bits, exact in float32.
-SNELL_HOST_DEVICE inline float to_unit_float(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1.0p-24f; }
+SNELL_HOST_DEVICE inline float to_unit_float(uint32_t bits) {
+  return static_cast<float>(bits >> 8) * 0x1.0p-24f;
+}
 
 // Uniform in [0, 1) with 53 bits.
 SNELL_HOST_DEVICE inline double to_unit_double(uint32_t high, uint32_t low) {

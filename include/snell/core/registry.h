@@ -1,5 +1,5 @@
-// Names to factories. Filled by explicit calls (`register_backbones(registry)`), never by static initialisers: those are
-// dropped from static libraries.
+// Names to factories. Filled by explicit calls (`register_backbones(registry)`), never by static initialisers: those
+// are dropped from static libraries.
 #pragma once
 
 #include <map>

@@ -1,6 +1,8 @@
 // MPI's start and end.
 #pragma once
 
+#include <string>
+
 #include "snell/core/error.h"
 
 namespace snell::dist {
@@ -36,5 +38,8 @@ class MpiSession {
   bool owner_ = false;
   int exceptions_at_start_ = 0;
 };
+
+// The library's name and version in one line, e.g. "Open MPI v4.1.6, package: ...".
+std::string mpi_version();
 
 }  // namespace snell::dist

@@ -34,6 +34,9 @@ class Hdf5Handle {
   Close close_ = nullptr;
 };
 
+// "1.14.6", of the library that is loaded.
+std::string hdf5_version();
+
 // Where a contiguous data set lies in its file, within the file's bounds.
 struct Hdf5Extent {
   uint64_t offset = 0;

@@ -12,10 +12,12 @@
 namespace snell::nn {
 
 // The rule that CPU and CUDA share: whether draw `bits` keeps its element when a fraction `p` is dropped.
-SNELL_HOST_DEVICE inline bool keeps(uint32_t bits, float p) { return core::to_unit_float(bits) >= p; }
+SNELL_HOST_DEVICE inline bool keeps(uint32_t bits, float p) {
+  return core::to_unit_float(bits) >= p;
+}
 
-// A tensor shaped like `like` [B, ...] with 0 where an element is dropped and 1/(1-p) elsewhere. Element j of sample b is
-// draw j of the stream (seed, purpose, step, first_slot + b, layer). 0 <= p < 1.
+// A tensor shaped like `like` [B, ...] with 0 where an element is dropped and 1/(1-p) elsewhere. Element j of sample b
+// is draw j of the stream (seed, purpose, step, first_slot + b, layer). 0 <= p < 1.
 at::Tensor dropout_factors(const at::Tensor& like, double p, const core::StepContext& context, core::Purpose purpose,
                            uint32_t layer);
 

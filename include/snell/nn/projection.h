@@ -1,7 +1,7 @@
-// Projection groups: how adapters enter a backbone before it is built. A group is one input, one weight whose row slices
-// are named (timm's attn.qkv.weight is one group of three slices; proj, fc1 and fc2 are groups of one), one dropout key,
-// and one autograd function over all of its factors. Backbones ask an abstract factory for every group and never name an
-// adapter; the factories here give plain linear layers, frozen or trainable.
+// Projection groups: how adapters enter a backbone before it is built. A group is one input, one weight whose row
+// slices are named (timm's attn.qkv.weight is one group of three slices; proj, fc1 and fc2 are groups of one), one
+// dropout key, and one autograd function over all of its factors. Backbones ask an abstract factory for every group and
+// never name an adapter; the factories here give plain linear layers, frozen or trainable.
 #pragma once
 
 #include <torch/types.h>

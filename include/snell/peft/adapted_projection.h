@@ -1,6 +1,6 @@
 // A projection group whose slices carry weight deltas: y = x·W0ᵀ + b + drop_path(drop(x)·ΔW), as one autograd function
-// over the input and all factors. It stores its input and one threshold a slice; ΔW and the dropout masks are rebuilt in
-// the backward pass.
+// over the input and all factors. It stores its input and one threshold a slice; ΔW and the dropout masks are rebuilt
+// in the backward pass.
 #pragma once
 
 #include <memory>

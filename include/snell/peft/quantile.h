@@ -5,7 +5,8 @@
 
 namespace snell::peft {
 
-// Where quantile q of n values lies between two order statistics: value[below] + weight·(value[below + 1] − value[below]).
+// Where quantile q of n values lies between two order statistics: value[below] + weight·(value[below + 1] −
+// value[below]).
 struct QuantileRank {
   int64_t below = 0;
   double weight = 0;  // in [0, 1)

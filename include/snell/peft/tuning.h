@@ -28,9 +28,9 @@ struct AdapterConfig {
 
 void bind(config::Binder& binder, AdapterConfig& config);
 
-using DeltaFactory = std::function<std::shared_ptr<WeightDelta>(const std::string& path, int64_t in_features,
-                                                               int64_t out_features, const AdapterConfig& config,
-                                                               const nn::TensorPlace& place)>;
+using DeltaFactory =
+    std::function<std::shared_ptr<WeightDelta>(const std::string& path, int64_t in_features, int64_t out_features,
+                                               const AdapterConfig& config, const nn::TensorPlace& place)>;
 // Adapters that are a ΔW, by name.
 const core::Registry<DeltaFactory>& adapters();
 

@@ -17,7 +17,8 @@ class Optimizer;
 
 namespace snell::train {
 
-// Whether weight decay applies: not to 1-D parameters, biases, class token, position embedding, relative-position tables.
+// Whether weight decay applies: not to 1-D parameters, biases, class token, position embedding, relative-position
+// tables.
 bool decays(const nn::Parameter& parameter);
 
 class Optimizer {
@@ -28,7 +29,8 @@ class Optimizer {
   void set_learning_rate(double lr);
   // One update from the parameters' .grad.
   void step();
-  // Gradients' total 2-norm, scaled down to `clip_norm` where it is larger (0: not scaled). A 0-d tensor on their device.
+  // Gradients' total 2-norm, scaled down to `clip_norm` where it is larger (0: not scaled). A 0-d tensor on their
+  // device.
   at::Tensor clip(double clip_norm) const;
 
   // "optim/exp_avg/<name>", ...: live tensors, to be saved or filled by loading. All exist from the start.
