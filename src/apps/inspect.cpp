@@ -80,7 +80,12 @@ CheckpointLine inspect_line(const std::string& folder, bool verify) {
 }
 
 Findings inspect_run(const std::string& path, bool verify) {
-  const std::string root = ckpt::checkpoint_root(path, job_of_run(path, {}).config.checkpoint);
+  ckpt::CheckpointConfig config;
+  const config::Composed composed = config::compose({{path}}, "config", {});
+  if (const config::Node* section = composed.root.find("checkpoint")) {
+    config::bind_section(*section, "checkpoint", config);
+  }
+  const std::string root = ckpt::checkpoint_root(path, config);
   Findings result;
   report::Table table({{"name", "checkpoint"},
                        {"step", "step"},
@@ -115,8 +120,16 @@ std::string verify_weights(const io::TensorSource& source) {
   return "every tensor can be read";
 }
 
+std::unique_ptr<io::TensorSource> open_weights(const std::string& path) {
+  try {
+    return io::open_tensors(path);
+  } catch (const core::WeightsError& error) {
+    throw core::WeightsError(str(error.what(), ". ", kAccepted));
+  }
+}
+
 Findings inspect_weights(const std::string& path, bool verify) {
-  const auto source = io::open_tensors(path);
+  const auto source = open_weights(path);
   report::Table table({{"name", "tensor"}, {"dtype", "type"}, {"shape", "shape"}, {"bytes", "bytes"}});
   int64_t elements = 0, bytes = 0;
   ordered_json tensors = ordered_json::array();
@@ -154,11 +167,7 @@ Findings inspect(const std::string& path, bool verify) {
     throw core::DataError(str("the folder '", path, "' holds neither manifest.json nor config.yaml; ", kAccepted));
   }
   if (data::looks_like_dataset(path)) return inspect_dataset(path, verify);
-  try {
-    return inspect_weights(path, verify);
-  } catch (const core::WeightsError& problem) {
-    throw core::WeightsError(str(problem.what(), ". ", kAccepted));
-  }
+  return inspect_weights(path, verify);
 }
 
 int run(const Options& o) {
