@@ -164,6 +164,8 @@ std::string check_layout(const std::vector<TensorEntry>& tensors, uint64_t data_
 
 std::string parse_safetensors_header(std::string_view text, uint64_t data_size, SafetensorsHeader& header) {
   if (!text.starts_with('{')) return "its header does not start with '{'";
+  // The JSON parser would take it for the end and leave out what follows.
+  if (text.find('\0') != std::string_view::npos) return "its header is not JSON: it holds a zero byte";
   HeaderEvents events(header);
   if (!nlohmann::json::sax_parse(text, &events)) return events.problem();
   // Empty tensors sort before the one that starts at the same byte.

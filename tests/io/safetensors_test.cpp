@@ -84,6 +84,7 @@ TEST(Safetensors, RefusesEveryUnsoundHeader) {
       {"not a dictionary", "[]", "does not start with '{'"},
       {"not JSON", "{\"a\":", "not JSON"},
       {"rubbish behind", "{} x", "not JSON"},
+      {"a zero byte behind", std::string("{}\0", 3), "not JSON"},
       {"two equal names", "{\"a\":{" + entry + "},\"a\":{" + entry + "}}", "appears twice"},
       {"two equal keys", R"({"a":{"dtype":"U8","dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "appears twice"},
       {"two equal metadata", R"({"__metadata__":{"x":"1","x":"2"}})", "appears twice"},

@@ -1,6 +1,8 @@
 #include "snell/report/metrics.h"
 
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <limits>
@@ -90,8 +92,17 @@ TEST(Metrics, ANewRunKeepsTheOldLogBesideIt) {
 }
 
 TEST(Metrics, AFullDiskIsADiskError) {
-  EXPECT_THROW(MetricsLog("/dev/full", 0), core::DiskError);
   EXPECT_THROW(MetricsLog("/nowhere/at/all/metrics.jsonl"), core::DiskError);
+  TempFolder folder;
+  MetricsLog log(folder.file("metrics.jsonl"));
+  rlimit old = {};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small = {10, old.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  EXPECT_THROW(log.write("step", {{"step", 1}}), core::DiskError);
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  ::signal(SIGXFSZ, old_handler);
 }
 
 TEST(Summary, RowsAndResume) {

@@ -18,7 +18,7 @@ ProgressState state_at(int64_t step) {
   state.epochs = 100;
   state.step = step;
   state.steps = 5000;
-  state.loss = 0.12345;
+  state.loss = 0.1234;
   state.accuracy = 81.25;
   state.images_per_s = 532.4;
   return state;
@@ -43,7 +43,7 @@ std::string written(ProgressOptions options, Use&& use) {
 
 TEST(Progress, TheLine) {
   const std::string line = progress_line(state_at(1250), 133, 120, true, false);
-  EXPECT_THAT(line, HasSubstr("train  epoch 3/100  [##########"));
+  EXPECT_THAT(line, HasSubstr("train  epoch 3/100  [########...."));
   EXPECT_THAT(line, HasSubstr("1250/5000 (25%)  loss 0.1234  acc 81.2%  532 images/s  02:13 left"));
   ProgressState bare;
   EXPECT_EQ(progress_line(bare, -1, 0, false, false), "train  0/0 (0%)");

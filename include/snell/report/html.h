@@ -21,11 +21,11 @@ struct Picture {
 };
 
 struct ReportPage {
-  std::string title;
-  std::string metrics_path;  // metrics.jsonl: the curves, the tables
-  std::string config;        // as it was resolved
-  Pairs environment;         // "host" → "node1", "LibTorch" → "2.11.0"
-  std::vector<Picture> pictures;
+  std::string title{};
+  std::string metrics_path{};  // metrics.jsonl: the curves, the tables
+  std::string config{};        // as it was resolved
+  Pairs environment{};         // "host" → "node1", "LibTorch" → "2.11.0"
+  std::vector<Picture> pictures{};
 };
 
 // report.html. However long the log is, the page stays below 1 MB (pictures and config apart). Throws DiskError.
@@ -42,13 +42,13 @@ struct ComparisonRow {
 };
 
 struct ComparisonPage {
-  std::string title;
-  std::vector<std::string> paragraphs;
-  std::vector<ComparisonRow> rows;
-  std::vector<std::pair<std::string, Table>> tables;      // more of them, with headings
-  std::vector<std::pair<std::string, std::string>> runs;  // name and metrics.jsonl: their curves together
-  std::vector<Picture> pictures;
-  Pairs environment;
+  std::string title{};
+  std::vector<std::string> paragraphs{};
+  std::vector<ComparisonRow> rows{};
+  std::vector<std::pair<std::string, Table>> tables{};      // more of them, with headings
+  std::vector<std::pair<std::string, std::string>> runs{};  // name and metrics.jsonl: their curves together
+  std::vector<Picture> pictures{};
+  Pairs environment{};
 };
 
 // The rows as a table for terminal and JSON.
