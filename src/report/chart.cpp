@@ -13,15 +13,17 @@ namespace snell::report {
 
 using core::str;
 
-static constexpr double kWidth = 720;
-static constexpr double kHeight = 300;
-static constexpr double kLeft = 68;
+static constexpr double kWidth = 520;
+static constexpr double kHeight = 260;
+static constexpr double kLeft = 76;
 static constexpr double kRight = 16;
 static constexpr double kTop = 14;
 static constexpr double kBottom = 46;
 static constexpr size_t kMaxPoints = 600;
 static constexpr size_t kMaxHovers = 80;
+static constexpr size_t kMaxDots = 40;
 static constexpr size_t kMaxMarks = 50;
+static constexpr double kLargest = 1e150;
 static constexpr int kColours = 6;  // as many classes s0… in the style sheet
 
 static std::string number(double value) {
@@ -100,7 +102,7 @@ static std::string axes(const Frame& frame, const LineChart& chart) {
                "\"/><text class=\"tick\" x=\"", kLeft - 8, "\" y=\"", y, "\" dy=\"0.32em\" text-anchor=\"end\">",
                number(tick), "</text>\n");
   }
-  for (const double tick : nice_ticks(frame.x.low, frame.x.high, 8)) {
+  for (const double tick : nice_ticks(frame.x.low, frame.x.high, 6)) {
     const std::string x = pixels(frame.px(tick));
     svg += str("<line class=\"axis\" x1=\"", x, "\" x2=\"", x, "\" y1=\"", kHeight - kBottom, "\" y2=\"",
                kHeight - kBottom + 5, "\"/><text class=\"tick\" x=\"", x, "\" y=\"", kHeight - kBottom + 19,
@@ -114,29 +116,57 @@ static std::string axes(const Frame& frame, const LineChart& chart) {
   return svg;
 }
 
-// The line, and points that tell their values when the pointer rests on them: all of a short series are visible dots.
-static std::string curve(const Frame& frame, const Series& series, size_t index) {
-  const std::string colour = str("s", index % kColours);
-  std::vector<std::pair<double, double>> finite;
+// Differences of larger ones overflow.
+static bool drawable(const std::pair<double, double>& point) {
+  return std::abs(point.first) < kLargest && std::abs(point.second) < kLargest;
+}
+
+// SVG path commands; what cannot be drawn is a gap.
+static std::string path_of(const Frame& frame, const std::vector<std::pair<double, double>>& points) {
   std::string path;
   bool pen_down = false;
-  const auto points = thinned(series.points, kMaxPoints);
-  for (const auto& [x, y] : points) {
-    if (!std::isfinite(y)) {
-      pen_down = false;
-      continue;
-    }
-    finite.emplace_back(x, y);
-    path += str(pen_down ? "L" : "M", pixels(frame.px(x)), " ", pixels(frame.py(y)));
-    pen_down = true;
+  for (const auto& point : points) {
+    const bool visible = drawable(point);
+    if (visible) path += str(pen_down ? "L" : "M", pixels(frame.px(point.first)), " ", pixels(frame.py(point.second)));
+    pen_down = visible;
   }
-  std::string svg = str("<path class=\"line ", colour, "\" d=\"", path, "\"/>\n");
-  const bool dots = finite.size() <= 40;
-  const size_t stride = std::max<size_t>(1, (finite.size() + kMaxHovers - 1) / kMaxHovers);
-  for (size_t i = 0; i < finite.size(); i += stride) {
-    const auto [x, y] = finite[i];
+  return path;
+}
+
+// Means of as many stretches, to see the course of a noisy series.
+static std::vector<std::pair<double, double>> means(const std::vector<std::pair<double, double>>& points,
+                                                    size_t count) {
+  std::vector<std::pair<double, double>> result;
+  for (size_t i = 0; i < count; ++i) {
+    double x = 0;
+    double y = 0;
+    double n = 0;
+    for (size_t j = points.size() * i / count; j < points.size() * (i + 1) / count; ++j) {
+      if (!drawable(points[j])) continue;
+      x += points[j].first;
+      y += points[j].second;
+      ++n;
+    }
+    if (n > 0) result.emplace_back(x / n, y / n);
+  }
+  return result;
+}
+
+// The line, and points that tell their values when the pointer rests on them. Those of a short series are visible dots.
+static std::string curve(const Frame& frame, const Series& series, size_t index) {
+  const std::string colour = str("s", index % kColours);
+  const bool is_long = series.noisy && series.points.size() > 4 * kMaxHovers;
+  std::string svg = str("<path class=\"line ", colour, is_long ? " faint" : "", "\" d=\"",
+                        path_of(frame, thinned(series.points, kMaxPoints)), "\"/>\n");
+  const auto told = is_long ? means(series.points, kMaxHovers) : series.points;
+  if (is_long) svg += str("<path class=\"line ", colour, "\" d=\"", path_of(frame, told), "\"/>\n");
+  const bool dots = told.size() <= kMaxDots;
+  const size_t stride = (told.size() + kMaxHovers - 1) / kMaxHovers;
+  for (size_t i = 0; i < told.size(); i += stride) {
+    if (!drawable(told[i])) continue;
+    const auto [x, y] = told[i];
     svg += str("<circle class=\"", dots ? "dot " : "hover ", colour, "\" cx=\"", pixels(frame.px(x)), "\" cy=\"",
-               pixels(frame.py(y)), "\" r=\"", dots ? 3 : 6, "\"><title>", escaped(series.name), ": ", number(y),
+               pixels(frame.py(y)), "\" r=\"", dots ? 2.5 : 5, "\"><title>", escaped(series.name), ": ", number(y),
                " at ", number(x), "</title></circle>\n");
   }
   return svg;
@@ -153,10 +183,10 @@ static std::string legend(const std::vector<Series>& series) {
 std::string line_chart(const LineChart& chart) {
   Frame frame;
   for (const Series& series : chart.series) {
-    for (const auto& [x, y] : series.points) {
-      if (!std::isfinite(x) || !std::isfinite(y)) continue;
-      frame.x.add(x);
-      frame.y.add(y);
+    for (const auto& point : series.points) {
+      if (!drawable(point)) continue;
+      frame.x.add(point.first);
+      frame.y.add(point.second);
     }
   }
   if (frame.x.empty()) return "";
@@ -177,8 +207,8 @@ std::string line_chart(const LineChart& chart) {
 }
 
 std::string bar_chart(const std::string& title, const std::vector<Bar>& bars) {
-  constexpr double kNames = 180;
-  constexpr double kTexts = 110;
+  constexpr double kNames = 130;
+  constexpr double kTexts = 90;
   constexpr double kRow = 30;
   double most = 0;
   for (const Bar& bar : bars) {

@@ -9,7 +9,8 @@ namespace snell::report {
 
 struct Series {
   std::string name;
-  std::vector<std::pair<double, double>> points;  // in order of x; a y that is not finite is a gap
+  std::vector<std::pair<double, double>> points{};  // in order of x; a y that is not finite (or beyond 1e150) is a gap
+  bool noisy = false;                               // when long: drawn faintly, with its means on top
 };
 
 struct Mark {

@@ -29,6 +29,8 @@ Curves read_curves(const std::string& metrics_path) {
   curves.top5.name = "top-5";
   curves.lr.name = "learning rate";
   curves.images_per_s.name = "images/s";
+  curves.train_loss.noisy = true;
+  curves.images_per_s.noisy = true;
   curves.skipped_lines = for_each_event(metrics_path, [&](const json& event) {
     const auto kind = event.find("event");
     if (kind == event.end() || !kind->is_string()) return;

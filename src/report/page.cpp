@@ -31,13 +31,14 @@ figcaption{font-weight:600}
 svg{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;color:var(--soft);font-size:.85rem;margin:2px 0 6px}
 .legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
-.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}.tick,.label{fill:var(--soft)}.name,.value{fill:var(--fg);font-size:14px}
+.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}.tick,.label{fill:var(--soft)}.name,.value{fill:var(--fg);font-size:13px}
 .mark{stroke:var(--soft);stroke-dasharray:3 4;stroke-width:1.5}
-.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.hover{opacity:0}.hover:hover{opacity:.7}
+.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.line.faint{opacity:.3;stroke-width:1}.hover{opacity:0}.hover:hover{opacity:.7}
 .dot:hover{r:5}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
-th,td{padding:7px 14px;text-align:left;border-bottom:1px solid var(--rule);white-space:nowrap}
+th,td{padding:7px 14px;text-align:left;border-bottom:1px solid var(--rule);vertical-align:top}td.n,td:first-child{white-space:nowrap}
+.pairs th{width:1%;white-space:nowrap}.pairs td{overflow-wrap:anywhere}
 tr:last-child td{border-bottom:0}th{color:var(--soft);font-weight:600}.n{text-align:right}
 pre{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:14px 16px;overflow:auto;font-size:.85rem;
 line-height:1.45;max-height:640px}
@@ -141,7 +142,7 @@ std::string html_table(const Table& table) {
 }
 
 std::string html_pairs(const Pairs& pairs) {
-  std::string html = "<div class=\"scroll\"><table>";
+  std::string html = "<div class=\"scroll\"><table class=\"pairs\">";
   for (const auto& [key, value] : pairs) {
     html += str("<tr><th>", escaped(key), "</th><td>", escaped(value), "</td></tr>\n");
   }

@@ -30,6 +30,11 @@ static std::string tile(const std::string& value, const std::string& what) {
   return str("<div class=\"tile\"><b>", escaped(value), "</b><span>", escaped(what), "</span></div>\n");
 }
 
+static std::string step_text(const json& event) {
+  const auto step = event.find("step");
+  return step != event.end() && step->is_number_integer() ? with_separators(step->get<int64_t>()) : "-";
+}
+
 static double best_of(const std::vector<json>& evals) {
   double best = std::numeric_limits<double>::quiet_NaN();
   for (const json& event : evals) best = std::fmax(best, number_of(event, "top1"));
@@ -44,7 +49,7 @@ static std::string tiles(const Curves& curves) {
   }
   if (!curves.last_step.is_null()) {
     html += tile(fixed(number_of(curves.last_step, "loss"), 4), "training loss, last step");
-    html += tile(fixed(number_of(curves.last_step, "step"), 0), "steps");
+    html += tile(step_text(curves.last_step), "steps");
     html += tile(fixed(number_of(curves.last_step, "images_per_s"), 0), "images/s, last step");
     const double bytes = number_of(curves.last_step, "bytes_all_reduced");
     if (std::isfinite(bytes)) html += tile(core::human_bytes(bytes), "all-reduced a step");

@@ -116,6 +116,7 @@ TEST(Html, ValuesThatAreNotFiniteAreGaps) {
   const std::string page = report_of(folder, {.title = "t", .metrics_path = folder.file("m.jsonl")});
   EXPECT_EQ(count_of(page, "<svg"), 1u) << "only the loss has something to show";
   const size_t at = page.find("class=\"line s0\" d=\"");
+  ASSERT_NE(at, std::string::npos);
   const std::string path = page.substr(at, page.find("/>", at) - at);
   EXPECT_EQ(count_of(path, "M"), 2u) << path;
   for (const char* bad : {"nan", "inf", "NaN"}) EXPECT_THAT(path, Not(HasSubstr(bad)));
@@ -133,6 +134,7 @@ TEST(Html, ARunWithoutStepsAndHugeOrEqualValues) {
   append(folder.file("m.jsonl"), "{\"event\": 3}\n{}\n{\"event\":\"step\"}\n{\"event\":\"st");
   const std::string page = report_of(folder, {.title = "t", .metrics_path = folder.file("m.jsonl")});
   EXPECT_THAT(page, HasSubstr("1 unreadable lines"));
+  EXPECT_THAT(page, Not(HasSubstr("nan")));
 }
 
 TEST(Html, AHundredThousandEventsStayBelowAMegabyte) {
