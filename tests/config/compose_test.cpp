@@ -77,9 +77,7 @@ TEST_F(Compose, RefusesOverridesWithWhatIsAllowed) {
        "command line: 'optim@x=sgd': no defaults list names the group 'optim@x', so it cannot be overridden; groups: "
        "data, "
        "experiment, optim. Did you mean 'optim'?. To add it to the defaults list write +optim@x=sgd"},
-      {"optm/x=sgd",
-       "command line: 'optm/x=sgd': there is no group 'optm/x'; groups: data, experiment, optim. Did you mean "
-       "'optim'?"},
+      {"optm/x=sgd", "command line: 'optm/x=sgd': there is no group 'optm/x'; groups: data, experiment, optim"},
       {"++optim=sgd", "command line: '++optim=sgd': '++' is for settings; a group takes optim=option or +optim=option"},
       {"seed=1,2",
        "command line: 'seed=1,2': a list is written in brackets, [a,b]; a comma in text needs quotes (character 7)"},
@@ -110,8 +108,7 @@ TEST_F(Compose, RefusesOverridesWithWhatIsAllowed) {
        "variable SNELL_TEST_UNSET is not set, and there is no default: ${oc.env:SNELL_TEST_UNSET,default}"},
       {"run.name=${....a}",
        "run.name = '${....a}' (command line: 'run.name=${....a}'): ${....a} goes above the top of the config"},
-      {"run.name=a${run}",
-       "run.name (command line: 'run.name=a${run}'): interpolations refer to each other: run -> run.name -> run.name"},
+      {"run.name=a${run}", "run (config.yaml:8): interpolations refer to each other: run -> run.name -> run"},
       {"run.name=a${optim}",
        "run.name = 'a${optim}' (command line: 'run.name=a${optim}'): ${optim} is a mapping, not text"},
   };
@@ -153,13 +150,13 @@ TEST_F(Compose, RefusesDefaultsListsWithFileAndLine) {
 
 TEST_F(Compose, RefusesCyclesAndBombsOfInterpolations) {
   files.write("p", "a: ${b}\nb: ${c.d}\nc:\n  d: ${a}\n");
-  EXPECT_EQ(files.error_of({}, "p"), "a (p.yaml:1): interpolations refer to each other: a -> b -> c -> c.d -> a");
+  EXPECT_EQ(files.error_of({}, "p"), "a (p.yaml:1): interpolations refer to each other: a -> b -> c.d -> a");
   std::string bomb = "a0: xxxxxxxxxxxxxxxx\n";
   for (int i = 1; i < 60; ++i) bomb += core::str("a", i, ": ${a", i - 1, "}${a", i - 1, "}\n");
   files.write("p", bomb);
   EXPECT_THAT(files.error_of({}, "p"), HasSubstr("the config is too large once its interpolations are expanded"));
   bomb = "a0: {x: 1}\n";
-  for (int i = 1; i < 60; ++i) bomb += core::str("a", i, ": {l: ${a", i - 1, "}, r: ${a", i - 1, "}}\n");
+  for (int i = 1; i < 60; ++i) bomb += core::str("a", i, ": ['${a", i - 1, "}', '${a", i - 1, "}']\n");
   files.write("p", bomb);
   EXPECT_THAT(files.error_of({}, "p"), HasSubstr("the config is too large once its interpolations are expanded"));
   files.write("p", "x: 1\n");

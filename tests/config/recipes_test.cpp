@@ -4,7 +4,6 @@
 #include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "snell/config/compose.h"
 #include "snell/core/error.h"
@@ -16,10 +15,18 @@ using Row = std::map<std::string, std::string>;
 
 const ConfigSearchPath kConfigs{{SNELL_SOURCE_DIR "/configs"}};
 
+// One line of the file; cells with commas in them are quoted.
 std::vector<std::string> cells(const std::string& line) {
-  std::vector<std::string> out;
-  std::istringstream in(line);
-  for (std::string cell; std::getline(in, cell, ',');) out.push_back(cell);
+  std::vector<std::string> out(1);
+  bool in_quotes = false;
+  for (char c : line) {
+    if (c == '"')
+      in_quotes = !in_quotes;
+    else if (c == ',' && !in_quotes)
+      out.emplace_back();
+    else
+      out.back() += c;
+  }
   return out;
 }
 
@@ -31,6 +38,7 @@ std::vector<Row> published_snell_scripts() {
   std::vector<Row> rows;
   while (std::getline(file, line)) {
     auto values = cells(line);
+    EXPECT_EQ(values.size(), header.size()) << line;
     values.resize(header.size());
     Row row;
     for (size_t i = 0; i < header.size(); ++i) row[header[i]] = values[i];
