@@ -6,6 +6,7 @@
 
 #include "app.h"
 #include "snell/ckpt/trained_file.h"
+#include "snell/config/settings_table.h"
 #include "snell/core/log.h"
 #include "snell/core/signals.h"
 #include "snell/core/version.h"
@@ -111,7 +112,8 @@ int train_on(dist::ControlPlane& control, const Options& o) {
 
 int run(const Options& o) {
   if (o.config_help) {
-    std::cout << config::help_text(config::find_configs(o.config_dir), "config");
+    std::cout << config::help_text(config::find_configs(o.config_dir), "config") << "\nSettings:\n"
+              << config::settings_text(config::describe_section<train::JobConfig>(""));
     return 0;
   }
   if (!o.cfg.empty()) {
@@ -133,7 +135,7 @@ void add_train(CLI::App& app, Action& chosen) {
   command->add_option("--config-dir", o->config_dir, "a folder of own configs, in front of the shipped ones");
   command->add_option("--cfg", o->cfg, "job: print the composed config and stop")->check(CLI::IsMember({"job"}));
   command->add_flag("--dry-run", o->dry_run, "wire everything, print what would be trained, and stop");
-  command->add_flag("--config-help", o->config_help, "list the groups, their options and the defaults");
+  command->add_flag("--config-help", o->config_help, "list the groups, their options, the defaults and every setting");
   command->callback([o, &chosen] { chosen = [o] { return run(*o); }; });
 }
 

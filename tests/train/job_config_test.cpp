@@ -1,0 +1,78 @@
+// The structs that own the schema against the shipped configs and the documentation.
+#include "snell/train/job_config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "snell/config/compose.h"
+#include "snell/config/settings_table.h"
+
+namespace snell::train {
+namespace {
+
+const config::ConfigSearchPath kConfigs{{SNELL_SOURCE_DIR "/configs"}};
+
+std::vector<std::string> shipped(const std::string& group) {
+  std::vector<std::string> names = kConfigs.files(group);
+  std::erase_if(names, [](const std::string& name) { return name.starts_with("_") || name.find("/_") != name.npos; });
+  return names;
+}
+
+JobConfig bound(const std::vector<std::string>& overrides) {
+  JobConfig job;
+  config::bind_section(config::compose(kConfigs, "config", overrides).root, "", job);
+  return job;
+}
+
+TEST(JobConfig, TakesEveryExperiment) {
+  for (const auto& name : shipped("experiment")) {
+    JobConfig job;
+    EXPECT_NO_THROW(job = bound({"experiment=" + name})) << name;
+    EXPECT_FALSE(job.data.file.empty()) << name;
+  }
+}
+
+TEST(JobConfig, TakesEveryOptionOfItsGroups) {
+  for (const char* group : {"backbone", "adapter", "optim", "dist", "checkpoint"}) {
+    for (const auto& name : shipped(group)) {
+      if (name.starts_with("schedule/")) continue;
+      EXPECT_NO_THROW(bound({"data=fgvc/cub", std::string(group) + "=" + name})) << group << "=" << name;
+    }
+  }
+  EXPECT_EQ(bound({"data=fgvc/cub", "optim/schedule=constant"}).optim.schedule.name, "constant");
+  EXPECT_EQ(bound({"data=fgvc/cub", "data/transform=vtab"}).data.transform.train, "vtab");
+}
+
+// Otherwise `key=value` on the command line would refuse a setting that exists.
+TEST(JobConfig, EverySettingIsInTheComposedConfig) {
+  std::vector<std::string> overrides = {"data=mnist5k"};
+  config::Node root = config::compose(kConfigs, "config", overrides).root;
+  for (const auto& field : config::describe_section<JobConfig>(""))
+    EXPECT_NE(root.select(field.key), nullptr) << field.key << " is missing in configs/";
+}
+
+// docs/config.md holds the table between two marks. SNELL_UPDATE_DOCS=1 writes it anew.
+TEST(JobConfig, TheDocumentationListsEverySetting) {
+  const std::string file = SNELL_SOURCE_DIR "/docs/config.md";
+  const std::string begin = "<!-- settings: begin -->\n", end = "<!-- settings: end -->";
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  std::string page = text.str();
+  const size_t from = page.find(begin), to = page.find(end);
+  ASSERT_TRUE(from != page.npos && to != page.npos && from < to);
+  const size_t start = from + begin.size();
+  const std::string table = config::settings_markdown(config::describe_section<JobConfig>(""));
+  if (std::getenv("SNELL_UPDATE_DOCS")) {
+    page.replace(start, to - start, table);
+    std::ofstream(file) << page;
+    return;
+  }
+  EXPECT_EQ(page.substr(start, to - start), table)
+      << "the table is out of date: run this test once with SNELL_UPDATE_DOCS=1";
+}
+
+}  // namespace
+}  // namespace snell::train
