@@ -99,8 +99,10 @@ int train_on(dist::ControlPlane& control, const Options& o) {
   const train::TrainResult result = trainer.run();
   control.all_or_none([&] {
     if (!recorder) return;
-    ckpt::export_trained(job.config.run.dir + "/model.safetensors", trainer.trained(),
-                         {{"config", job.json}, {"version", core::version()}});
+    if (job.config.checkpoint.every_steps > 0 || job.config.checkpoint.every_epochs > 0) {
+      ckpt::export_trained(job.config.run.dir + "/model.safetensors", trainer.trained(),
+                           {{"config", job.json}, {"version", core::version()}});
+    }
     recorder->finish(result);
   });
   if (result.stop_signal != 0 && control.is_root()) {

@@ -100,17 +100,21 @@ ReaderMap google_names(const io::TensorSource& source, const std::vector<std::st
   return out;
 }
 
+// Files that this program wrote (model.safetensors) put this before the published names.
+const std::string kOwnPrefix = "param/";
+
 ReaderMap timm_like_names(const io::TensorSource& source, const std::vector<std::string>& names) {
   ReaderMap out;
   for (const auto& name : names) {
-    const bool separate = name.find(".attn.q.") != std::string::npos || name.find(".attn.k.") != std::string::npos ||
-                          name.find(".attn.v.") != std::string::npos;
+    const std::string timm = name.starts_with(kOwnPrefix) ? name.substr(kOwnPrefix.size()) : name;
+    const bool separate = timm.find(".attn.q.") != std::string::npos || timm.find(".attn.k.") != std::string::npos ||
+                          timm.find(".attn.v.") != std::string::npos;
     if (!separate) {
-      out[name] = plain(source, name);
-    } else if (name.find(".attn.q.") != std::string::npos) {
+      out[timm] = plain(source, name);
+    } else if (timm.find(".attn.q.") != std::string::npos) {
       const std::vector<std::string> parts{name, replaced(name, ".attn.q.", ".attn.k."),
                                            replaced(name, ".attn.q.", ".attn.v.")};
-      out[replaced(name, ".attn.q.", ".attn.qkv.")] = {
+      out[replaced(timm, ".attn.q.", ".attn.qkv.")] = {
           parts, [&source, parts] {
             return at::cat({read(source, parts[0]), read(source, parts[1]), read(source, parts[2])}, 0);
           }};

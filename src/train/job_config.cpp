@@ -43,8 +43,10 @@ void bind(config::Binder& b, OptimConfig& c) {
 
 void bind(config::Binder& b, TrainConfig& c) {
   b.field("epochs", c.epochs, "passes over the training split", config::in_range(1, 1e9));
-  b.field("eval_interval", c.eval_interval, "evaluate every so many epochs; 0: only at the end", config::at_least(0));
-  b.field("eval_last", c.eval_last, "evaluate after each of the last so many epochs", config::at_least(0));
+  b.field("eval_interval", c.eval_interval, "evaluate every so many epochs, and at the end; 0: not by epochs",
+          config::at_least(0));
+  b.field("eval_last", c.eval_last, "evaluate after each of the last so many epochs; with eval_interval=0 too: never",
+          config::at_least(0));
   b.field("max_steps", c.max_steps, "stop after so many optimizer steps; 0: after all epochs", config::at_least(0));
 }
 

@@ -156,8 +156,8 @@ void Recorder::finish(const TrainResult& result) {
                                   {"best", result.position.best_top1},
                                   {"best_epoch", result.position.best_epoch}};
   if (s.last) event["last"] = s.last->top1;
-  if (result.stop_signal != 0) event["stopped_by_signal"] = result.stop_signal;
-  s.metrics.write("finish", event);
+  if (result.stop_signal != 0) event["signal"] = result.stop_signal;
+  s.metrics.write(result.stop_signal != 0 ? "stop" : "finish", event);
   report::write_report(s.config.run.dir + "/report.html",
                        {s.config.run.name,
                         s.config.run.dir + "/metrics.jsonl",

@@ -67,16 +67,17 @@ class Trainer::Run {
     while (!finished()) {
       const int signal = run_epoch();
       if (signal != 0) {
-        save(false);
+        if (saves()) save(false);
         result.stop_signal = signal;
         break;
       }
       const bool epoch_done = position_.step_in_epoch == 0;
       bool is_best = false;
       if (evaluation_due(epoch_done)) result.last = run_evaluation(is_best);
-      if (save_due(epoch_done) || is_best) save(is_best);
+      if (saves() && (save_due(epoch_done) || (is_best && config_.checkpoint.keep_best))) save(is_best);
     }
-    if (result.stop_signal == 0 && !result.last) {  // a run that was complete before: tell its result again
+    if (result.stop_signal == 0 && !result.last &&
+        evaluates()) {  // a run that was complete before: tell its result again
       bool is_best = false;
       result.last = run_evaluation(is_best);
     }
@@ -189,10 +190,12 @@ class Trainer::Run {
                                          "optim.clip_norm, or look for broken weights or data."));
   }
 
+  bool evaluates() const { return config_.train.eval_interval > 0 || config_.train.eval_last > 0; }
+
   bool evaluation_due(bool epoch_done) const {
-    if (finished()) return true;
-    if (!epoch_done) return false;
     const auto& t = config_.train;
+    if (finished()) return evaluates();
+    if (!epoch_done) return false;
     return (t.eval_interval > 0 && position_.epoch % t.eval_interval == 0) || position_.epoch > t.epochs - t.eval_last;
   }
 
@@ -209,6 +212,8 @@ class Trainer::Run {
     for (auto* hook : hooks_) hook->on_evaluation({position_, lr_, result, is_best});
     return result;
   }
+
+  bool saves() const { return config_.checkpoint.every_epochs > 0 || config_.checkpoint.every_steps > 0; }
 
   bool save_due(bool epoch_done) const {
     const auto& c = config_.checkpoint;

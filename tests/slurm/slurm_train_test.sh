@@ -3,7 +3,7 @@
 # by itself, it must go on from its checkpoints each time and finish.
 #   slurm_train_test.sh LAUNCHER [ARGUMENTS of train]        LAUNCHER: mpirun or srun (slurm/site.sh)
 # SNELL_PROGRAM names the program (default: build/bin/snell). The run must last some ten seconds, save now and then, and
-# keep the run folder's layout: checkpoints/, metrics.jsonl with "event":"resume" and "event":"end".
+# keep the run folder's layout: checkpoints/, metrics.jsonl with "event":"resume" and "event":"finish".
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
@@ -44,7 +44,7 @@ job=$(submit "$@")
 wait_for 90 "a checkpoint" has_checkpoint
 scancel --full --signal=KILL "$job"
 wait_for 60 "the killed job's end" has_state "$job" "FAILED|CANCELLED|NODE_FAIL"
-[ "$(events end)" = 0 ] || fail "the run had finished before it was killed"
+[ "$(events finish)" = 0 ] || fail "the run had finished before it was killed"
 
 echo "2. submitted again: goes on from the checkpoint; then asked to save and stop"
 job=$(submit "$@")
@@ -57,5 +57,5 @@ wait_for 120 "the second resume" has_events resume 2
 wait_for 120 "the end of the job" has_state "$job" "COMPLETED|FAILED"
 has_state "$job" COMPLETED || fail "the requeued job ended as $(state "$job")"
 [ "$(scontrol show job "$job" | grep -oP 'Restarts=\K\d+')" = 1 ] || fail "the job was not requeued exactly once"
-[ "$(events end)" = 1 ] || fail "metrics.jsonl has no end event"
+[ "$(events finish)" = 1 ] || fail "metrics.jsonl has no finish event"
 echo "passed: $(events resume) resumes"

@@ -23,4 +23,4 @@ for ((step = ${step:-0} + 1; step <= 60; step++)); do
   fi
   [ $must_stop = 0 ] || exit 85
 done
-[ "$rank" != 0 ] || echo '{"event":"end"}' >>"$run/metrics.jsonl"
+[ "$rank" != 0 ] || echo '{"event":"finish"}' >>"$run/metrics.jsonl"

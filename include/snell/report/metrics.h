@@ -4,6 +4,7 @@
 //   eval        step, epoch, loss, train_loss, top1, top5, best, seconds
 //   checkpoint  step, path, bytes, seconds
 //   resume      step, dropped_events, checkpoint
+//   stop        as finish, when a signal ended the run early
 //   finish      step, and whatever sums up the run
 #pragma once
 

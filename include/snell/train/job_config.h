@@ -48,7 +48,7 @@ struct OptimConfig {
 struct TrainConfig {
   int64_t epochs = 100;
   int64_t eval_interval = 10;  // evaluate every so many epochs ...
-  int64_t eval_last = 10;      // ... and after each of the last so many; after the last one always
+  int64_t eval_last = 10;      // ... and after each of the last so many; both 0: never
   int64_t max_steps = 0;       // stop after so many optimizer steps; 0: after `epochs`
 };
 

@@ -1,0 +1,132 @@
+// One job on any number of ranks: losses as on one rank, every sample once an epoch, no byte moved but the trainables',
+// and a checkpoint that any number of ranks goes on from.
+#include <gtest/gtest.h>
+
+#include "snell/dist/control_plane.h"
+#include "train/small_job.h"
+
+namespace snell::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kSamples = 53;  // no multiple of the batch or of any number of ranks
+
+struct Outcome {
+  testing::Watcher watcher;
+  RunFacts facts;
+  TrainResult result;
+};
+
+Outcome train(JobConfig job, dist::ControlPlane& control) {
+  control.all_or_none([&] { fs::create_directories(job.run.dir); });
+  Trainer trainer(job, "{}", control);
+  Outcome out;
+  trainer.add_hook(out.watcher);
+  out.result = trainer.run();
+  out.facts = trainer.facts();
+  return out;
+}
+
+class TrainerRanks : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    control_ = dist::make_control_plane();
+    folder_ = control_->root_decides([] {
+      std::string name = "/tmp/snell-ranks-XXXXXX";
+      core::check(::mkdtemp(name.data()) != nullptr, "no temporary folder");
+      testing::write_pictures(name + "/pictures.h5", kSamples);
+      return name;
+    });
+  }
+  void TearDown() override {
+    control_->barrier();
+    if (control_->is_root()) fs::remove_all(folder_);
+  }
+  JobConfig job(const std::string& run, const std::string& dtype) const {
+    return testing::small_job(folder_ + "/pictures.h5", folder_ + "/" + run, dtype);
+  }
+  // The same job on this process alone; every rank does it in a folder of its own.
+  Outcome train_alone(JobConfig alone) const {
+    alone.run.dir += "-alone-" + std::to_string(control_->rank());
+    dist::SelfControlPlane self;
+    return train(alone, self);
+  }
+  // Largest relative difference of the losses of steps [0, steps).
+  static double difference(const Outcome& a, const Outcome& b, size_t steps) {
+    double largest = 0;
+    for (size_t i = 0; i < steps; ++i) {
+      largest = std::max(largest, std::abs(a.watcher.losses[i] - b.watcher.losses[i]) / std::abs(b.watcher.losses[i]));
+    }
+    return largest;
+  }
+
+  std::unique_ptr<dist::ControlPlane> control_;
+  std::string folder_;
+};
+
+TEST_F(TrainerRanks, LossesAreThoseOfOneRankInFloat64) {
+  for (const int64_t accumulate : {1, 2}) {
+    JobConfig config = job("f64-" + std::to_string(accumulate), "float64");
+    config.optim.accumulate = accumulate;
+    config.train.max_steps = 50;
+    const Outcome together = train(config, *control_);
+    const Outcome alone = train_alone(config);
+    ASSERT_EQ(together.watcher.losses.size(), 50u);
+    EXPECT_LE(difference(together, alone, 50), 1e-12);
+    EXPECT_LT(together.watcher.losses.back(), 0.9 * together.watcher.losses.front()) << "the loss must fall";
+    EXPECT_DOUBLE_EQ(together.result.last->top1, alone.result.last->top1);
+    EXPECT_EQ(together.result.last->num_samples, kSamples / 2);
+  }
+}
+
+TEST_F(TrainerRanks, LossesAreThoseOfOneRankInFloat32) {
+  JobConfig config = job("f32", "float32");
+  config.train.max_steps = 50;
+  const Outcome together = train(config, *control_);
+  const Outcome alone = train_alone(config);
+  EXPECT_LE(difference(together, alone, 10), 1e-5);
+  EXPECT_LE(difference(together, alone, 50), 2e-3);
+}
+
+TEST_F(TrainerRanks, EverySampleOnceAnEpochAndOnlyTrainablesTravel) {
+  JobConfig config = job("samples", "float32");
+  config.train.epochs = 2;
+  const Outcome out = train(config, *control_);
+  EXPECT_EQ(out.watcher.samples, (std::vector<int64_t>{16, 16, 16, 5, 16, 16, 16, 5}));
+  EXPECT_EQ(out.result.position.samples_seen, 2 * kSamples);
+  for (const int64_t bytes : out.watcher.bytes) {
+    EXPECT_EQ(bytes, control_->size() == 1 ? 0 : out.facts.trainable_elements * 4);
+  }
+}
+
+TEST_F(TrainerRanks, GoesOnFromACheckpointOfAnotherNumberOfRanks) {
+  JobConfig config = job("resumed", "float64");
+  config.train.max_steps = 9;  // in the middle of the third epoch
+  {
+    dist::SelfControlPlane self;  // written by one rank
+    control_->all_or_none([&] {
+      if (control_->is_root()) train(config, self);
+    });
+  }
+  config.train.max_steps = 20;
+  const Outcome resumed = train(config, *control_);
+  EXPECT_TRUE(resumed.facts.resumed_from.has_value());
+  ASSERT_EQ(resumed.watcher.losses.size(), 11u);
+  JobConfig whole = job("whole", "float64");
+  whole.train.max_steps = 20;
+  const Outcome undisturbed = train_alone(whole);
+  for (size_t i = 0; i < 11; ++i) {
+    EXPECT_NEAR(resumed.watcher.losses[i] / undisturbed.watcher.losses[9 + i], 1.0, 1e-12) << "step " << 9 + i;
+  }
+}
+
+TEST_F(TrainerRanks, ALossThatIsNotFiniteStopsAllRanksAlike) {
+  JobConfig config = job("broken", "float32");
+  config.optim.lr = 1e30;
+  config.train.max_steps = 20;
+  EXPECT_THROW(train(config, *control_), core::NonFiniteError);
+}
+
+}  // namespace
+}  // namespace snell::train
