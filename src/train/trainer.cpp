@@ -117,9 +117,8 @@ class Trainer::Run {
   void resume() {
     const auto path = choose_checkpoint(config_, control_);
     if (!path) return;
-    const auto tensors = all_state();
-    const ckpt::Manifest manifest = ckpt::load(*path, tensors, control_);
-    check_same_job(manifest, config_json_, *path);
+    control_.all_or_none([&] { check_same_job(ckpt::read_manifest(*path), config_json_, *path); });
+    const ckpt::Manifest manifest = ckpt::load(*path, all_state(), control_);
     position_ = position_of(manifest);
     optimizer_->set_steps_done(position_.step);
     facts_.resumed_from = *path;

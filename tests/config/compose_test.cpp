@@ -3,12 +3,15 @@
 
 #include <gmock/gmock.h>
 
+#include <random>
+
 #include "temp_configs.h"
 
 namespace snell::config {
 namespace {
 
 using ::testing::HasSubstr;
+using namespace std::string_view_literals;
 
 // A small tree like the shipped one.
 class Compose : public ::testing::Test {
@@ -174,6 +177,29 @@ TEST_F(Compose, RefusesDefaultsListsThatMultiply) {
   for (int i = 0; i < 30; ++i) files.write(core::str("c", i), core::str("defaults:\n- c", i + 1, "\n- c", i + 1, "\n"));
   files.write("c30", "x: 1\n");
   EXPECT_THAT(files.error_of({}, "c0"), HasSubstr("the defaults lists name more than 500 configs"));
+}
+
+// Overrides with a few characters changed: applied or refused, never anything else.
+TEST_F(Compose, MutatedOverridesNeverCrash) {
+  const std::vector<std::string> sources = {"optim.lr=1e-3",        "run={name: 'a b', n: [1, {x: y}]}",
+                                            "+a.b.c=${optim.lr}",   "~optim.betas=[1,2]",
+                                            "data=vtab/cifar",      "optim@x.y=sgd",
+                                            "run.name=\"it\\\"s\"", "run.name=${oc.env:HOME,'a,b'}\\,c"};
+  constexpr auto interesting = "+~@=.[]{}:,'\"\\$ ${}/0a\xff\0"sv;
+  std::mt19937 random(11);
+  auto below = [&](size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random); };
+  size_t taken = 0;
+  for (int round = 0; round < 2000; ++round) {
+    std::string text = sources[below(sources.size())];
+    for (size_t i = 0, edits = 1 + below(3); i < edits; ++i) {
+      if (below(2) == 0)
+        text.insert(below(text.size() + 1), 1, interesting[below(interesting.size())]);
+      else
+        text.erase(below(text.size()), 1);
+    }
+    taken += files.error_of({text}) == "no error" ? 1 : 0;
+  }
+  EXPECT_GT(taken, 100u);
 }
 
 TEST_F(Compose, MandatoryValuesStayVisibleUntilTheyAreSet) {

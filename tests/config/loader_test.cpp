@@ -14,6 +14,7 @@ namespace snell::config {
 namespace {
 
 using ::testing::HasSubstr;
+using namespace std::string_view_literals;
 
 std::string error_of(const std::string& yaml) {
   try {
@@ -129,7 +130,7 @@ TEST(Loader, MutatedFilesNeverCrash) {
   std::vector<std::string> sources;
   for (const char* name : {"config", "interp", "scalars", "experiment/nested", "server/apache", "mergekinds"})
     sources.push_back(read_config_file(core::str(SNELL_SOURCE_DIR "/tests/config/hydra/conf/", name, ".yaml")));
-  constexpr std::string_view interesting("&*!|>{}[]:-?,#'\"%@`~$<=\n\t \\.10ae\0\xff", 35);
+  constexpr auto interesting = "&*!|>{}[]:-?,#'\"%@`~$<=\n\t \\.10ae\0\xff"sv;
   std::mt19937 random(7);
   auto below = [&](size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random); };
   size_t taken = 0;
