@@ -1,5 +1,6 @@
 // snell convert: a published data set into one HDF5 file.
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "app.h"
@@ -34,7 +35,9 @@ int run(const Options& o) {
   data::ConvertOptions options;
   for (const auto& setting : o.settings) apply_setting(setting, options);
   options.created_by = "snell " + core::version();
-  report::Progress progress({});
+  report::ProgressOptions shown;
+  shown.log_every = std::numeric_limits<int64_t>::max();  // in a log by time only
+  report::Progress progress(shown);
   options.progress = [&progress](int64_t done, int64_t total) {
     report::ProgressState state;
     state.phase = "convert";
