@@ -8,8 +8,9 @@ usage() {
   cat <<'END'
 usage: launch/quickstart.sh [--help]
 
-Sets up, builds build/bin/snell, converts the two data sets (Fashion-MNIST and 5,000 handwritten digits) to HDF5, and
-trains on the digits with two ranks.
+Sets up, builds build/bin/snell, converts the two data sets (Fashion-MNIST and 5,000 handwritten digits) to HDF5; adapts
+a small ViT, pre-trained on Fashion-MNIST, to the digits with two ranks, killed half way and resumed; compares SNELL with a
+linear probe, KLoRA and full fine-tuning; and takes three steps of ViT-B/16.
 Everything it writes lies in data/ and runs/ inside the repository.
 END
 }
@@ -50,7 +51,61 @@ convert_once datasets/fashion_mnist.yaml "$SNELL_DEPS_DIR/data/fashion-mnist" da
 convert_once datasets/mnist5k.yaml "$SNELL_DEPS_DIR/data/mnist_5k.csv.gz" data/mnist5k.h5
 show $snell inspect data/mnist5k.h5
 
-step "Train with SNELL on two ranks"
-show launch/mpirun.sh -n 2 -- train experiment=quickstart/snell run.dir=runs/quickstart/snell
+runs=runs/quickstart
+mpirun=(launch/mpirun.sh -n 2 --quiet --)
+last_event() { grep -h "\"event\":\"$2\"" "$1/metrics.jsonl" 2>/dev/null | tail -n 1; } # last_event RUN KIND
+
+step "Choose each method's learning rate: two trainings on 800 digits, judged on 200 others"
+declare -A rates=([linear]="3e-3 3e-2" [snell]="2e-3 8e-3" [klora]="2e-3 8e-3" [full]="5e-4 2e-3") best=()
+for method in linear snell klora full; do
+  best_accuracy=-1
+  for rate in ${rates[$method]}; do
+    run=$runs/search/$method-$rate
+    [ -n "$(last_event "$run" finish)" ] ||
+      quietly quickstart-search.log "${mpirun[@]}" train "experiment=quickstart/$method" "optim.lr=$rate" "run.dir=$run" \
+        data.train_split=train800 data.eval_split=val200 checkpoint.every_epochs=0 ||
+      die 1 "the search failed; the program's words are above"
+    accuracy=$(last_event "$run" finish | grep -oP '"last":\K[0-9.]+')
+    note "$method, learning rate $rate: $accuracy % of the 200"
+    if awk "BEGIN {exit !($accuracy > $best_accuracy)}"; then best_accuracy=$accuracy best[$method]=$rate; fi
+  done
+done
+
+step "Train SNELL on all 1,000 digits with two ranks; killed half way on purpose"
+train=(train experiment=quickstart/snell "optim.lr=${best[snell]}" "run.dir=$runs/snell" run.log_every=10 checkpoint.every_epochs=5)
+if [ -z "$(last_event "$runs/snell" finish)" ]; then
+  note "launch/mpirun.sh -n 2 -- ${train[*]}"
+  "${mpirun[@]}" "${train[@]}" &
+  child=$!
+  until [[ "$(last_event "$runs/snell" step)" =~ \"step\":([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 400 ]; do
+    kill -0 $child 2>/dev/null || die 1 "the training ended before it could be killed; its words are above"
+    sleep 0.1
+  done
+  pkill -KILL -P $child || true
+  wait $child || true
+  note "killed (SIGKILL) at step ${BASH_REMATCH[1]} of 800; the same command goes on from the last checkpoint:"
+fi
+show launch/mpirun.sh -n 2 -- "${train[@]}"
+
+step "Judge it on the other 4,000 digits, and look at eight of them"
+show launch/mpirun.sh -n 2 -- eval $runs/snell
+show $snell predict $runs/snell --count 8 --html $runs/predictions.html
+
+step "The others, on the same digits"
+for method in linear klora full; do
+  show launch/mpirun.sh -n 2 --quiet -- train "experiment=quickstart/$method" "optim.lr=${best[$method]}" "run.dir=$runs/$method" checkpoint.every_epochs=40
+done
+
+step "Full size: three steps of ViT-B/16 (generated weights, accuracy not claimed)"
+for method in snell full; do
+  show launch/mpirun.sh -n 2 --quiet -- train "experiment=quickstart/vitb_$method" "run.dir=$runs/vitb_$method" run.resume=auto
+done
+
+step "Results"
+search_note="Each method had the same search budget: two learning rates, trained on 800 digits and judged on 200 others."
+show $snell compare $runs/linear $runs/snell $runs/klora $runs/full --html $runs/digits.html --title "5,000 digits, VTAB-1k's protocol" --note "$search_note"
+for method in linear snell klora full; do note "$method: learning rate ${best[$method]} of ${rates[$method]}"; done
+show $snell compare $runs/vitb_snell $runs/vitb_full --html $runs/vitb.html --title "ViT-B/16, three steps"
+note "pages to look at: $runs/digits.html, $runs/predictions.html, $runs/vitb.html, $runs/snell/report.html"
 
 steps_done "Quickstart"

@@ -9,30 +9,30 @@
 namespace snell::peft {
 namespace {
 
-// torch's lerp: the formula that is exact at both ends.
-template <class T>
-T lerp(T a, T b, T weight) {
-  return weight < T(0.5) ? a + weight * (b - a) : b - (b - a) * (T(1) - weight);
-}
+// The order statistics `below` and the one after it (the last has none after it: itself).
+struct Neighbours {
+  at::Tensor below, above;  // 0-d
+};
 
 template <class T>
-T select_on_host(const at::Tensor& values, const QuantileRank& rank) {
+Neighbours select_on_host(const at::Tensor& values, int64_t below) {
   std::vector<T> scratch(values.const_data_ptr<T>(), values.const_data_ptr<T>() + values.numel());
+  const auto scalar = [&](T value) { return at::scalar_tensor(value, values.options()); };
   // nth_element needs an order, and NaN has none.
   if (std::any_of(scratch.begin(), scratch.end(), [](T v) { return std::isnan(v); })) {
-    return std::numeric_limits<T>::quiet_NaN();
+    return {scalar(std::numeric_limits<T>::quiet_NaN()), scalar(std::numeric_limits<T>::quiet_NaN())};
   }
-  const auto nth = scratch.begin() + rank.below;
+  const auto nth = scratch.begin() + below;
   std::nth_element(scratch.begin(), nth, scratch.end());
-  if (rank.weight == 0 || nth + 1 == scratch.end()) return *nth;
-  return lerp(*nth, *std::min_element(nth + 1, scratch.end()), static_cast<T>(rank.weight));
+  return {scalar(*nth), scalar(nth + 1 == scratch.end() ? *nth : *std::min_element(nth + 1, scratch.end()))};
 }
 
-at::Tensor select_on_device(const at::Tensor& flat, const QuantileRank& rank) {
-  const at::Tensor below = std::get<0>(flat.kthvalue(rank.below + 1));
-  const at::Tensor above = std::get<0>(flat.kthvalue(std::min(rank.below + 2, flat.numel())));
-  const at::Tensor selected = at::lerp(below, above, rank.weight);
-  return at::where(flat.isnan().any(), at::full_like(selected, std::numeric_limits<double>::quiet_NaN()), selected);
+Neighbours select_on_device(const at::Tensor& flat, int64_t below) {
+  const at::Tensor nan = at::full({}, std::numeric_limits<double>::quiet_NaN(), flat.options());
+  const at::Tensor has_nan = flat.isnan().any();
+  const at::Tensor first = std::get<0>(flat.kthvalue(below + 1));
+  const at::Tensor second = std::get<0>(flat.kthvalue(std::min(below + 2, flat.numel())));
+  return {at::where(has_nan, nan, first), at::where(has_nan, nan, second)};
 }
 
 }  // namespace
@@ -46,13 +46,17 @@ QuantileRank quantile_rank(double q, int64_t n, at::ScalarType dtype) {
   return {below, rank - static_cast<double>(below)};
 }
 
-at::Tensor quantile(const at::Tensor& values, double q) {
+at::Tensor matrix_quantile(const at::Tensor& values, double q) {
   const at::Tensor flat = values.detach().contiguous().view(-1);
   const QuantileRank rank = quantile_rank(q, flat.numel(), flat.scalar_type());
-  if (!flat.is_cpu()) return select_on_device(flat, rank);
-  return AT_DISPATCH_FLOATING_TYPES(flat.scalar_type(), "quantile", [&] {
-    return at::scalar_tensor(select_on_host<scalar_t>(flat, rank), flat.options());
-  });
+  const auto select = [&] {
+    if (!flat.is_cpu()) return select_on_device(flat, rank.below);
+    return AT_DISPATCH_FLOATING_TYPES(flat.scalar_type(), "quantile",
+                                      [&] { return select_on_host<scalar_t>(flat, rank.below); });
+  };
+  const Neighbours found = select();
+  // A tensor weight, as torch.quantile has it: a number would be rounded elsewhere.
+  return at::lerp(found.below, found.above, at::full({}, rank.weight, flat.options()));
 }
 
 }  // namespace snell::peft

@@ -18,6 +18,6 @@ QuantileRank quantile_rank(double q, int64_t n, at::ScalarType dtype);
 
 // The quantile of all elements as a 0-d tensor of their type and device; NaN when any element is NaN. No host
 // synchronisation on CUDA. q in [0, 1]; at least one element.
-at::Tensor quantile(const at::Tensor& values, double q);
+at::Tensor matrix_quantile(const at::Tensor& values, double q);
 
 }  // namespace snell::peft
