@@ -148,9 +148,9 @@ TEST(Configs, HelpListsGroupsOptionsAndDefaults) {
   std::string help = help_text(kConfigs, "config");
   EXPECT_NE(help.find("  adapter (snell32)\n    full, klora, linear, snell, snell16, snell32, snell8\n"),
             std::string::npos);
-  EXPECT_NE(
-      help.find("  data (must be chosen)\n    fashion_mnist, mnist5k\n    fgvc/ cars, cub, dogs, flowers, nabirds\n"),
-      std::string::npos);
+  EXPECT_NE(help.find("  data (must be chosen)\n    fashion_mnist, imagefolder, mnist5k\n    fgvc/ cars, cub, dogs, "
+                      "flowers, nabirds\n"),
+            std::string::npos);
   EXPECT_NE(help.find("  optim/schedule (cosine)\n    constant, cosine\n"), std::string::npos);
   EXPECT_NE(help.find("      warmup_epochs: 10\n"), std::string::npos);
   EXPECT_NE(help.find("    dir: ${oc.env:SNELL_RUNS,runs}/${.name}-seed${seed}\n"), std::string::npos);
