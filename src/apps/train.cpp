@@ -21,7 +21,7 @@ namespace {
 struct Options {
   std::vector<std::string> overrides;
   std::string config_dir, cfg;
-  bool dry_run = false, config_help = false;
+  bool dry_run = false, config_help = false, json = false;
 };
 
 // Replaces a file of the run's folder; another text that was there is kept as <name>.previous.
@@ -49,7 +49,7 @@ void say_ready(const dist::ControlPlane& control) {
     std::ofstream{path} << "\n";
 }
 
-void print_facts(const train::RunFacts& f) {
+void print_facts(const train::RunFacts& f, bool json) {
   report::Table table({{"key", "what"}, {"value", "value"}});
   table.add({"ranks", f.num_ranks});
   table.add({"device", f.device});
@@ -63,7 +63,7 @@ void print_facts(const train::RunFacts& f) {
   table.add({"steps an epoch", f.steps_per_epoch});
   table.add({"steps in all", f.total_steps});
   table.add({"resumes from", f.resumed_from.value_or("(nothing)")});
-  std::cout << table.text();
+  std::cout << (json ? table.json().dump(2) + "\n" : table.text());
 }
 
 int exit_code_for(int signal) {
@@ -86,7 +86,7 @@ int train_on(dist::ControlPlane& control, const Options& o) {
   }
   train::Trainer trainer(job.config, job.json, control);
   if (o.dry_run) {
-    if (control.is_root()) print_facts(trainer.facts());
+    if (control.is_root()) print_facts(trainer.facts(), o.json);
     return 0;
   }
   std::unique_ptr<train::Recorder> recorder;
@@ -103,7 +103,7 @@ int train_on(dist::ControlPlane& control, const Options& o) {
       ckpt::export_trained(job.config.run.dir + "/model.safetensors", trainer.trained(),
                            {{"config", job.json}, {"version", core::version()}});
     }
-    recorder->finish(result);
+    recorder->finish(result, o.json);
   });
   if (result.stop_signal != 0 && control.is_root()) {
     std::cerr << "snell: signal " << result.stop_signal << ": saved at step " << result.position.step
@@ -137,6 +137,14 @@ void add_train(CLI::App& app, Action& chosen) {
   command->add_option("--config-dir", o->config_dir, "a folder of own configs, in front of the shipped ones");
   command->add_option("--cfg", o->cfg, "job: print the composed config and stop")->check(CLI::IsMember({"job"}));
   command->add_flag("--dry-run", o->dry_run, "wire everything, print what would be trained, and stop");
+  command->add_flag("--json", o->json, "print the closing table (or the dry run's) as JSON");
+  command->footer([o] {
+    try {
+      return config::help_text(config::find_configs(o->config_dir), "config");
+    } catch (const core::ConfigError& error) {
+      return std::string(error.what());
+    }
+  });
   command->add_flag("--config-help", o->config_help, "list the groups, their options, the defaults and every setting");
   command->callback([o, &chosen] { chosen = [o] { return run(*o); }; });
 }

@@ -139,7 +139,7 @@ void Recorder::on_checkpoint(const CheckpointEvent& event) {
       "checkpoint", {{"step", event.step}, {"path", event.path}, {"bytes", event.bytes}, {"seconds", event.seconds}});
 }
 
-void Recorder::finish(const TrainResult& result) {
+void Recorder::finish(const TrainResult& result, bool json) {
   State& s = *state_;
   s.progress.finish();
   const auto& f = s.facts;
@@ -175,6 +175,10 @@ void Recorder::finish(const TrainResult& result) {
   table.add({s.config.adapter.name, f.trainable_elements, share, f.num_ranks > 1 ? f.bytes_per_step : 0,
              result.position.step, result.seconds, s.last ? nlohmann::json(s.last->top1) : nlohmann::json(),
              result.position.best_top1 >= 0 ? nlohmann::json(result.position.best_top1) : nlohmann::json()});
+  if (json) {
+    std::cout << table.json().dump(2) << std::endl;
+    return;
+  }
   std::cout << table.text() << "report: " << s.config.run.dir << "/report.html" << std::endl;
 }
 
