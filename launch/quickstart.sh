@@ -56,7 +56,7 @@ mpirun=(launch/mpirun.sh -n 2 --quiet --)
 last_event() { grep -h "\"event\":\"$2\"" "$1/metrics.jsonl" 2>/dev/null | tail -n 1; } # last_event RUN KIND
 
 step "Choose each method's learning rate: two trainings on 800 digits, judged on 200 others"
-declare -A rates=([linear]="3e-3 3e-2" [snell]="2e-3 8e-3" [klora]="2e-3 8e-3" [full]="5e-4 2e-3") best=()
+declare -A rates=([linear]="3e-2 1e-1" [snell]="2e-2 4e-2" [klora]="3e-3 1e-2" [full]="5e-4 2e-3") best=()
 for method in linear snell klora full; do
   best_accuracy=-1
   for rate in ${rates[$method]}; do
@@ -77,13 +77,13 @@ if [ -z "$(last_event "$runs/snell" finish)" ]; then
   note "launch/mpirun.sh -n 2 -- ${train[*]}"
   "${mpirun[@]}" "${train[@]}" &
   child=$!
-  until [[ "$(last_event "$runs/snell" step)" =~ \"step\":([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 400 ]; do
+  until [[ "$(last_event "$runs/snell" step)" =~ \"step\":([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 200 ]; do
     kill -0 $child 2>/dev/null || die 1 "the training ended before it could be killed; its words are above"
     sleep 0.1
   done
   pkill -KILL -P $child || true
   wait $child || true
-  note "killed (SIGKILL) at step ${BASH_REMATCH[1]} of 800; the same command goes on from the last checkpoint:"
+  note "killed (SIGKILL) at step ${BASH_REMATCH[1]} of 400; the same command goes on from the last checkpoint:"
 fi
 show launch/mpirun.sh -n 2 -- "${train[@]}"
 
@@ -93,7 +93,7 @@ show $snell predict $runs/snell --count 8 --html $runs/predictions.html
 
 step "The others, on the same digits"
 for method in linear klora full; do
-  show launch/mpirun.sh -n 2 --quiet -- train "experiment=quickstart/$method" "optim.lr=${best[$method]}" "run.dir=$runs/$method" checkpoint.every_epochs=40
+  show launch/mpirun.sh -n 2 --quiet -- train "experiment=quickstart/$method" "optim.lr=${best[$method]}" "run.dir=$runs/$method" checkpoint.every_epochs=20
 done
 
 step "Full size: three steps of ViT-B/16 (generated weights, accuracy not claimed)"
