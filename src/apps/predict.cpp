@@ -17,7 +17,8 @@ namespace {
 struct Options {
   std::string run_dir, checkpoint = "last", split, html;
   std::vector<std::string> images, overrides;
-  int64_t count = 8, first = 0;
+  int64_t count = 8;
+  std::optional<int64_t> first;  // absent: samples spread over the split
   bool json = false;
 };
 
@@ -41,11 +42,14 @@ std::vector<Picture> gather(const Options& o, const data::SampleSource& source) 
         {path, {data::Encoding::kFile, 0, 0, io::read_file(path, uint64_t{256} << 20, io::raise_data_error)}, {}});
   }
   if (!out.empty()) return out;
-  for (int64_t i = o.first; i < std::min(o.first + o.count, source.size()); ++i) {
-    out.push_back({source.name(i), source.read(i), source.label(i)});
-  }
-  if (out.empty()) {
-    throw core::ConfigError(core::str("--first ", o.first, " lies behind the split's ", source.size(), " samples"));
+  const int64_t first = o.first.value_or(0), size = source.size();
+  if (first >= size)
+    throw core::ConfigError(core::str("--first ", first, " lies behind the split's ", size, " samples"));
+  const int64_t count = std::min(o.count, size - first);
+  const int64_t stride = o.first ? 1 : size / count;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t index = first + i * stride;
+    out.push_back({source.name(index), source.read(index), source.label(index)});
   }
   return out;
 }
@@ -117,8 +121,7 @@ void add_predict(CLI::App& app, Action& chosen) {
   command->add_option("--count", o->count, "samples of the split")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
-  command->add_option("--first", o->first, "number of the first sample")
-      ->capture_default_str()
+  command->add_option("--first", o->first, "number of the first sample (default: spread over the split)")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--set", o->overrides, "changes to the run's config (key=value)");
   command->add_option("--checkpoint", o->checkpoint, "last, best, or a checkpoint's folder")->capture_default_str();
