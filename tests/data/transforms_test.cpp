@@ -147,4 +147,17 @@ TEST(Transforms, ErrorsSayWhatToDo) {
   }
 }
 
+TEST(Transforms, SaysWhichSettingsNobodyLooksAt) {
+  TransformConfig config = with_size(64);
+  config.train = config.eval = "vtab";
+  EXPECT_THAT(ignored_settings(config), testing::IsEmpty());
+  config.flip = 0.25;
+  config.resize = 80;
+  EXPECT_THAT(ignored_settings(config), testing::ElementsAre("data.transform.resize (used by fgvc_eval)",
+                                                             "data.transform.flip (used by fgvc_train, small_train)"));
+  config.train = "small_train";
+  config.eval = "fgvc_eval";
+  EXPECT_THAT(ignored_settings(config), testing::IsEmpty());
+}
+
 }  // namespace snell::data

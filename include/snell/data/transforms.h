@@ -76,4 +76,8 @@ class Transform {
 std::shared_ptr<const Transform> make_transform(const std::string& name, const TransformConfig& config);
 std::vector<std::string> transform_names();
 
+// Settings that were changed although neither the training nor the evaluation recipe looks at them, as
+// "data.transform.flip (used by fgvc_train, small_train)"; for a warning.
+std::vector<std::string> ignored_settings(const TransformConfig& config);
+
 }  // namespace snell::data
