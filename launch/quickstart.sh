@@ -99,7 +99,11 @@ done
 
 step "Full size: three steps of ViT-B/16 (generated weights, accuracy not claimed)"
 for method in snell full; do
-  show launch/mpirun.sh -n 2 --quiet -- train "experiment=quickstart/vitb_$method" "run.dir=$runs/vitb_$method" run.resume=auto
+  if [ -n "$(last_event "$runs/vitb_$method" finish)" ]; then
+    note "$runs/vitb_$method is done already"
+  else
+    show launch/mpirun.sh -n 2 --quiet -- train "experiment=quickstart/vitb_$method" "run.dir=$runs/vitb_$method" run.resume=auto
+  fi
 done
 
 step "Results"

@@ -187,9 +187,9 @@ std::vector<std::string> ignored_settings(const TransformConfig& config) {
   };
   look("resize", config.resize != usual.resize, {"fgvc_eval"});
   look("crop_scale", config.crop_scale != usual.crop_scale, {"fgvc_train"});
-  look("color_jitter", config.color_jitter != usual.color_jitter, {"fgvc_train"});
-  look("flip", config.flip != usual.flip, {"fgvc_train", "small_train"});
-  look("shift", config.shift != usual.shift, {"small_train"});
+  look("color_jitter", config.color_jitter != usual.color_jitter && config.color_jitter > 0, {"fgvc_train"});
+  look("flip", config.flip != usual.flip && config.flip > 0, {"fgvc_train", "small_train"});
+  look("shift", config.shift != usual.shift && config.shift > 0, {"small_train"});
   return ignored;
 }
 

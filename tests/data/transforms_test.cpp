@@ -155,6 +155,10 @@ TEST(Transforms, SaysWhichSettingsNobodyLooksAt) {
   config.resize = 80;
   EXPECT_THAT(ignored_settings(config), testing::ElementsAre("data.transform.resize (used by fgvc_eval)",
                                                              "data.transform.flip (used by fgvc_train, small_train)"));
+  config.flip = 0;
+  config.resize = 0;
+  EXPECT_THAT(ignored_settings(config), testing::IsEmpty());
+  config.resize = 80;
   config.train = "small_train";
   config.eval = "fgvc_eval";
   EXPECT_THAT(ignored_settings(config), testing::IsEmpty());

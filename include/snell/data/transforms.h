@@ -77,7 +77,7 @@ std::shared_ptr<const Transform> make_transform(const std::string& name, const T
 std::vector<std::string> transform_names();
 
 // Settings that were changed although neither the training nor the evaluation recipe looks at them, as
-// "data.transform.flip (used by fgvc_train, small_train)"; for a warning.
+// "data.transform.flip (used by fgvc_train, small_train)"; for a warning. What was switched off (0) is no loss.
 std::vector<std::string> ignored_settings(const TransformConfig& config);
 
 }  // namespace snell::data
