@@ -22,7 +22,7 @@ using State = AdaptedProjection::State;
 struct Call : torch::CustomClassHolder {
   std::shared_ptr<const State> state;
   core::StepContext context;
-  std::vector<at::Tensor> thresholds;  // one a slice; undefined where there is none
+  std::vector<at::Tensor> kept;  // one a slice, see Branch::forward
 
   bool drops_input() const { return context.training && state->noise.dropout > 0 && state->spec.adapter_dropout; }
   at::Tensor input_factors(const at::Tensor& x) const {
@@ -41,7 +41,7 @@ at::Tensor rows(const at::Tensor& x) {
 
 class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
  public:
-  // `factors` are listed so that autograd sees them; the deltas read the same tensors.
+  // `factors` are listed so that autograd sees them; the branches read the same tensors.
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, at::TensorList factors,
                             const c10::intrusive_ptr<Call>& call) {
     (void)factors;
@@ -52,13 +52,12 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
     at::Tensor y_TO = y.view({-1, y.size(-1)});
     for (size_t i = 0; i < state.slices.size(); ++i) {
       const AdaptedSlice& slice = state.slices[i];
-      Merged merged = slice.delta->merge({});
-      call->thresholds.push_back(merged.threshold);
+      at::Tensor& kept = call->kept.emplace_back();
       if (call->drops_path()) {
-        at::Tensor branch = x_TI.mm(merged.delta_IO).view_as(y.slice(-1, slice.begin, slice.end));
-        y.slice(-1, slice.begin, slice.end).add_(branch.mul_(call->path_factors(y, i)));
+        at::Tensor added = slice.branch->forward(x_TI, kept).view_as(y.slice(-1, slice.begin, slice.end));
+        y.slice(-1, slice.begin, slice.end).add_(added.mul_(call->path_factors(y, i)));
       } else {
-        y_TO.slice(1, slice.begin, slice.end).addmm_(x_TI, merged.delta_IO);
+        slice.branch->add_to(y_TO.slice(1, slice.begin, slice.end), x_TI, kept);
       }
     }
     ctx->save_for_backward({x});
@@ -83,9 +82,9 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
       at::Tensor grad_slice = grad_y.slice(-1, slice.begin, slice.end);
       if (call->drops_path()) grad_slice = grad_slice * call->path_factors(grad_y, i);
       const at::Tensor grad_TS = rows(grad_slice);
-      const Merged merged = slice.delta->merge(call->thresholds[i]);
-      if (needs_dx) grad_adapter_TI.addmm_(grad_TS, merged.delta_IO.t());
-      for (auto& grad : slice.delta->factor_grads(merged, x_TI.t().mm(grad_TS))) out.push_back(std::move(grad));
+      for (auto& grad : slice.branch->backward(x_TI, grad_TS, call->kept[i], grad_adapter_TI)) {
+        out.push_back(std::move(grad));
+      }
     }
     if (needs_dx) {
       at::Tensor grad_adapter = grad_adapter_TI.view_as(x);
@@ -118,7 +117,7 @@ at::Tensor AdaptedProjection::forward(const at::Tensor& x, const core::StepConte
   call->context = context;
   std::vector<at::Tensor> factors;
   for (const auto& slice : state_->slices) {
-    for (const auto& factor : slice.delta->factors()) factors.push_back(factor.tensor);
+    for (const auto& factor : slice.branch->factors()) factors.push_back(factor.tensor);
   }
   return AdaptedLinear::apply(x, at::TensorList(factors), call);
 }
@@ -132,7 +131,7 @@ nn::Parameters AdaptedProjection::published() const {
 nn::Parameters AdaptedProjection::adapters() const {
   nn::Parameters out;
   for (const auto& slice : state_->slices) {
-    const auto& factors = slice.delta->factors();
+    const auto& factors = slice.branch->factors();
     out.insert(out.end(), factors.begin(), factors.end());
   }
   return out;

@@ -16,4 +16,10 @@ Sparsified HardThreshold::operator()(const at::Tensor& merged_IO, const at::Tens
   return {magnitude_IO.mul_(kept_IO), cut};
 }
 
+Sparsified SoftThreshold::operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const {
+  at::Tensor magnitude_IO = merged_IO.abs();
+  const at::Tensor cut = threshold.defined() ? threshold : matrix_quantile(magnitude_IO, sparsity_);
+  return {magnitude_IO.sub_(cut).clamp_min_(0), cut};
+}
+
 }  // namespace snell::peft

@@ -1,40 +1,86 @@
 #include "snell/peft/tuning.h"
 
+#include <charconv>
 #include <set>
 
+#include "snell/core/error.h"
 #include "snell/core/log.h"
 #include "snell/peft/adapted_projection.h"
+#include "snell/peft/bottleneck.h"
+#include "snell/peft/layer_pattern.h"
+#include "snell/peft/low_rank.h"
 
 namespace snell::peft {
 namespace {
 
-const std::vector<std::string> kWithoutDelta{"linear", "full"};
+const std::vector<std::string> kWithoutAdapter{"linear", "full"};
 
 std::vector<std::string> method_names() {
   auto names = adapters().names();
-  names.insert(names.end(), kWithoutDelta.begin(), kWithoutDelta.end());
+  names.insert(names.end(), kWithoutAdapter.begin(), kWithoutAdapter.end());
   return names;
 }
 
-bool has_delta(const AdapterConfig& config) {
-  return std::find(kWithoutDelta.begin(), kWithoutDelta.end(), config.name) == kWithoutDelta.end();
+bool has_adapter(const AdapterConfig& config) {
+  return std::ranges::find(kWithoutAdapter, config.name) == kWithoutAdapter.end();
 }
 
-// Puts a ΔW on each selected slice; a group without any is a plain frozen layer.
+bool has_kernel(const AdapterConfig& config) {
+  return config.name == "klora" || config.name == "snell" || config.name == "mixk" || config.name == "snella";
+}
+
+std::vector<LayerPattern> parse_patterns(const std::vector<std::string>& texts, const std::string& setting) {
+  std::vector<LayerPattern> out;
+  for (const auto& text : texts) out.emplace_back(text, setting);
+  return out;
+}
+
+// "attn.q=0.5": a pattern and its layers' sparsity.
+struct LayerSparsity {
+  LayerPattern pattern;
+  double sparsity;
+};
+
+std::vector<LayerSparsity> parse_layer_sparsity(const std::vector<std::string>& texts) {
+  const std::string setting = "adapter.layer_sparsity";
+  std::vector<LayerSparsity> out;
+  for (const auto& text : texts) {
+    const size_t equals = text.rfind('=');
+    const std::string number = equals == std::string::npos ? "" : text.substr(equals + 1);
+    double sparsity = -1;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), sparsity);
+    if (error != std::errc() || end != number.data() + number.size() || !(sparsity >= 0 && sparsity <= 1)) {
+      throw core::ConfigError(
+          core::str(setting, " holds '", text, "'; write a pattern, '=' and a number in [0, 1], such as 'attn.q=0.5'"));
+    }
+    out.push_back({LayerPattern(text.substr(0, equals), setting), sparsity});
+  }
+  return out;
+}
+
+// Puts an adapter on each selected slice; a group without any is a plain frozen layer.
 class AdapterFactory : public nn::ProjectionFactory {
  public:
-  AdapterFactory(const AdapterConfig& config, std::vector<NamedDelta>& deltas) : config_(config), deltas_(deltas) {}
+  AdapterFactory(const AdapterConfig& config, std::vector<NamedBranch>& branches)
+      : config_(config),
+        branches_(branches),
+        targets_(parse_patterns(config.targets, "adapter.targets")),
+        excluded_(parse_patterns(config.exclude, "adapter.exclude")),
+        layer_sparsity_(parse_layer_sparsity(config.layer_sparsity)) {}
 
   std::unique_ptr<nn::ProjectionGroup> make(const nn::ProjectionSpec& spec,
                                             const nn::TensorPlace& place) const override {
     std::vector<AdaptedSlice> slices;
     for (const auto& slice : spec.slices) {
-      if (std::find(config_.targets.begin(), config_.targets.end(), slice.name) == config_.targets.end()) continue;
-      auto delta = adapters().get(config_.name)(slice.parent + ".additional_" + slice.name, spec.in_features,
-                                                slice.end - slice.begin, config_, place);
-      deltas_.push_back({slice.parent + "." + slice.name, delta});
-      slices.push_back({slice.begin, slice.end, std::move(delta)});
-      matched_.insert(slice.name);
+      const std::string name = slice.parent + "." + slice.name;
+      const bool excluded = matches_any(excluded_, name);  // looked at first, so that it counts as matched
+      if (!matches_any(targets_, name) || excluded) continue;
+      AdapterConfig own = config_;
+      own.sparsity = sparsity_of(name);
+      std::shared_ptr<Branch> branch = adapters().get(config_.name)(
+          slice.parent + ".additional_" + slice.name, spec.in_features, slice.end - slice.begin, own, place);
+      branches_.push_back({name, branch});
+      slices.push_back({slice.begin, slice.end, std::move(branch)});
     }
     if (slices.empty()) return nn::LinearFactory(false).make(spec, place);
     return std::make_unique<AdaptedProjection>(spec, std::move(slices),
@@ -42,17 +88,45 @@ class AdapterFactory : public nn::ProjectionFactory {
   }
 
   void warn_of_unmatched() const {
-    for (const auto& target : config_.targets) {
-      if (!matched_.contains(target)) {
-        core::log_warning(core::str("adapter.targets names '", target, "', which this backbone does not have"));
-      }
+    const auto warn = [&](const LayerPattern& pattern, const std::string& setting) {
+      if (matched_.contains(&pattern)) return;
+      core::log_warning(
+          core::str(setting, " names '", pattern.text(), "', which no projection of this backbone matches"));
+    };
+    for (const auto& pattern : targets_) warn(pattern, "adapter.targets");
+    for (const auto& pattern : excluded_) warn(pattern, "adapter.exclude");
+    for (const auto& entry : layer_sparsity_) warn(entry.pattern, "adapter.layer_sparsity");
+    if (branches_.empty()) {
+      throw core::ConfigError(
+          "adapter.targets and adapter.exclude leave no projection to adapt; adapter=linear trains the head alone");
     }
   }
 
  private:
+  bool matches(const LayerPattern& pattern, const std::string& name) const {
+    if (!pattern.matches(name)) return false;
+    matched_.insert(&pattern);
+    return true;
+  }
+  bool matches_any(const std::vector<LayerPattern>& patterns, const std::string& name) const {
+    bool found = false;
+    for (const auto& pattern : patterns) found = matches(pattern, name) || found;
+    return found;
+  }
+  // The last entry that matches wins.
+  double sparsity_of(const std::string& name) const {
+    double sparsity = config_.sparsity;
+    for (const auto& entry : layer_sparsity_) {
+      if (matches(entry.pattern, name)) sparsity = entry.sparsity;
+    }
+    return sparsity;
+  }
+
   const AdapterConfig& config_;
-  std::vector<NamedDelta>& deltas_;
-  mutable std::set<std::string> matched_;
+  std::vector<NamedBranch>& branches_;
+  std::vector<LayerPattern> targets_, excluded_;
+  std::vector<LayerSparsity> layer_sparsity_;
+  mutable std::set<const LayerPattern*> matched_;
 };
 
 void select_trainable(const nn::Backbone& backbone, const AdapterConfig& config) {
@@ -63,20 +137,42 @@ void select_trainable(const nn::Backbone& backbone, const AdapterConfig& config)
   }
 }
 
-core::Registry<DeltaFactory> all_adapters() {
-  const auto shape = [](int64_t in, int64_t out, const AdapterConfig& c) {
-    return KernelDelta::Shape{in, out, c.rank, c.heads, c.norm_p};
+std::unique_ptr<Sparsifier> make_sparsifier(const AdapterConfig& config) {
+  if (config.sparsifier == "soft_threshold") return std::make_unique<SoftThreshold>(config.sparsity);
+  return std::make_unique<HardThreshold>(config.sparsity);
+}
+
+// The four kernel adapters differ in the kernel (mixed or not) and in whether its entries compete.
+BranchFactory kernel_adapter(bool mixed, bool sparse) {
+  return [mixed, sparse](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
+                         const nn::TensorPlace& place) {
+    const KernelDelta::Shape shape{in, out, c.rank, c.heads, c.norm_p, mixed};
+    // The published code's snell at s = 0 keeps everything and does not square; snella's does.
+    const bool competes = sparse && (mixed || c.sparsity > 0 || c.sparsifier == "soft_threshold");
+    auto sparsifier = competes ? make_sparsifier(c) : std::make_unique<KeepAll>();
+    return std::make_shared<DeltaBranch>(
+        std::make_unique<KernelDelta>(path, shape, sparse ? c.sparsity : 0.0, std::move(sparsifier), place));
   };
-  core::Registry<DeltaFactory> registry("adapter");
-  registry.add("klora", [shape](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
-                                const nn::TensorPlace& place) {
-    return std::make_shared<KernelDelta>(path, shape(in, out, c), 0.0, std::make_unique<KeepAll>(), place);
-  });
-  registry.add("snell", [shape](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
-                                const nn::TensorPlace& place) {
-    std::unique_ptr<Sparsifier> sparsifier = std::make_unique<HardThreshold>(c.sparsity);
-    if (c.sparsity == 0) sparsifier = std::make_unique<KeepAll>();  // the published code's s = 0: not squared
-    return std::make_shared<KernelDelta>(path, shape(in, out, c), c.sparsity, std::move(sparsifier), place);
+}
+
+BranchFactory low_rank_adapter(bool with_bias) {
+  return [with_bias](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
+                     const nn::TensorPlace& place) {
+    return std::make_shared<LowRankBranch>(path, in, out, c.rank, with_bias, place);
+  };
+}
+
+core::Registry<BranchFactory> all_adapters() {
+  core::Registry<BranchFactory> registry("adapter");
+  registry.add("klora", kernel_adapter(false, false));
+  registry.add("mixk", kernel_adapter(true, false));
+  registry.add("snell", kernel_adapter(false, true));
+  registry.add("snella", kernel_adapter(true, true));
+  registry.add("lora", low_rank_adapter(false));
+  registry.add("lora_bias", low_rank_adapter(true));
+  registry.add("adapter", [](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
+                             const nn::TensorPlace& place) {
+    return std::make_shared<BottleneckBranch>(path, in, out, c.rank, place);
   });
   return registry;
 }
@@ -92,21 +188,31 @@ void bind(config::Binder& b, AdapterConfig& c) {
           config::fraction());
   b.field("dropout", c.dropout, "dropout on the adapter's input", config::in_range(0, 0.99));
   b.field("drop_path", c.drop_path, "drop path on each adapter's output", config::in_range(0, 0.99));
-  b.field("targets", c.targets, "projections that get an adapter: q, k, v, proj, fc1, fc2");
+  b.field("sparsifier", c.sparsifier,
+          "snell, snella: the published code's hard threshold (K·|K| where |K| > q_s), or the paper's soft one "
+          "(K·max(|K| − q_s, 0))",
+          config::one_of({"hard_threshold", "soft_threshold"}));
+  b.field("layer_sparsity", c.layer_sparsity,
+          "sparsity of chosen layers, pattern=value: [q=0.5, 'blocks\\.0\\..*=0.8']; the last match wins");
+  b.field(
+      "targets", c.targets,
+      "projections that get an adapter: names (q, k, v, proj, fc1, fc2), ends of full names (attn.proj), or regular "
+      "expressions over full names ('blocks\\.[0-5]\\..*')");
+  b.field("exclude", c.exclude, "projections that get none, as in targets");
   b.field("class_token", c.class_token, "whether the class token trains");
-  b.require(c.rank % c.heads == 0, "rank", core::str("must be a multiple of heads (", c.heads, ")"));
+  b.require(!has_kernel(c) || c.rank % c.heads == 0, "rank", core::str("must be a multiple of heads (", c.heads, ")"));
 }
 
-const core::Registry<DeltaFactory>& adapters() {
-  static const core::Registry<DeltaFactory> registry = all_adapters();
+const core::Registry<BranchFactory>& adapters() {
+  static const core::Registry<BranchFactory> registry = all_adapters();
   return registry;
 }
 
 TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterConfig& adapter, int64_t num_classes,
                             uint64_t seed, const nn::TensorPlace& place) {
   TunedModel model;
-  if (has_delta(adapter)) {
-    const AdapterFactory factory(adapter, model.deltas);
+  if (has_adapter(adapter)) {
+    const AdapterFactory factory(adapter, model.branches);
     model.backbone = nn::make_backbone(backbone, num_classes, factory, place);
     factory.warn_of_unmatched();
   } else {
@@ -114,7 +220,7 @@ TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterCon
   }
   model.backbone->init_published(seed);
   model.backbone->init_head(seed);
-  for (auto& named : model.deltas) named.delta->init(seed);
+  for (auto& named : model.branches) named.branch->init(seed);
   select_trainable(*model.backbone, adapter);
   return model;
 }

@@ -18,12 +18,20 @@ KernelDelta::KernelDelta(const std::string& path, const Shape& shape, double spa
   };
   factors_ = {{path + ".learnable.In_Qs", factor(shape.in_features)},
               {path + ".learnable.Out_Qs", factor(shape.out_features)}};
+  if (shape.mixed) {
+    mix_.emplace(path, place);
+    factors_.insert(factors_.end(), mix_->scalars().begin(), mix_->scalars().end());
+  }
 }
 
 Merged KernelDelta::merge(const at::Tensor& threshold) const {
   Merged out;
   out.distances_IO = kernel_.distances(in_HIR(), out_HOR());
   out.delta_IO = kernel_.merge(out.distances_IO);
+  if (mix_) {
+    out.softmax_IO = mix_->softmax(out.delta_IO);
+    mix_->apply_(out.delta_IO, out.softmax_IO);
+  }
   Sparsified sparse = (*sparsifier_)(out.delta_IO, threshold);
   if (sparse.scale_IO.defined()) out.delta_IO.mul_(sparse.scale_IO);
   out.scale_IO = std::move(sparse.scale_IO);
@@ -32,16 +40,26 @@ Merged KernelDelta::merge(const at::Tensor& threshold) const {
 }
 
 std::vector<at::Tensor> KernelDelta::factor_grads(const Merged& merged, const at::Tensor& grad_delta_IO) const {
-  const at::Tensor grad_IO = merged.scale_IO.defined() ? grad_delta_IO * merged.scale_IO : grad_delta_IO;
+  at::Tensor grad_IO = merged.scale_IO.defined() ? grad_delta_IO * merged.scale_IO : grad_delta_IO;
+  std::vector<at::Tensor> scalars;
+  if (mix_) {
+    auto mixed = mix_->backward(grad_IO, kernel_.merge(merged.distances_IO), merged.softmax_IO);
+    grad_IO = std::move(mixed.kernel_IO);
+    scalars = std::move(mixed.scalars);
+  }
   auto grads = kernel_.backward(grad_IO, merged.distances_IO, in_HIR(), out_HOR());
-  return {std::move(grads.in_HIR), std::move(grads.out_HOR)};
+  std::vector<at::Tensor> out{std::move(grads.in_HIR), std::move(grads.out_HOR)};
+  out.insert(out.end(), scalars.begin(), scalars.end());
+  return out;
 }
 
 void KernelDelta::init(uint64_t seed) {
-  for (auto& [name, tensor] : factors_) {
-    at::Tensor target = tensor.detach();
-    nn::init_uniform(target, 1.0 / std::sqrt(static_cast<double>(target.size(1) * target.size(2))), seed, name);
+  for (size_t i = 0; i < 2; ++i) {
+    at::Tensor target = factors_[i].tensor.detach();
+    nn::init_uniform(target, 1.0 / std::sqrt(static_cast<double>(target.size(1) * target.size(2))), seed,
+                     factors_[i].name);
   }
+  if (mix_) mix_->init();
 }
 
 }  // namespace snell::peft

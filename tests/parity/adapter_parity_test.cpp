@@ -1,4 +1,5 @@
-// Every klora and snell adapter of the fixtures: merged matrix, threshold, output and all gradients.
+// Every kernel adapter of the fixtures (klora, mixk, snell, snella): merged matrix, threshold, output and all
+// gradients.
 #include <gtest/gtest.h>
 
 #include "snell/peft/adapted_projection.h"
@@ -21,17 +22,13 @@ void check_adapter(const std::string& path, const Tolerance& tolerance) {
   config.name = fixture.setting("kind").get<std::string>();
   config.rank = fixture.number("rank");
   config.sparsity = fixture.setting("threshold").get<double>();
-  config.norm_p = fixture.setting("norm_p").get<double>();
+  if (fixture.source().metadata().contains("norm_p")) config.norm_p = fixture.setting("norm_p").get<double>();
   const int64_t in = fixture.number("in_features"), out = fixture.number("out_features");
   const nn::TensorPlace place{tolerance.dtype, at::kCPU};
-  const auto delta = adapters().get(config.name)("layer", in, out, config, place);
-  at::Tensor in_q = delta->factors()[0].tensor, out_q = delta->factors()[1].tensor;
-  {
-    at::NoGradGuard no_grad;
-    in_q.copy_(tensor("param.In_Qs"));
-    out_q.copy_(tensor("param.Out_Qs"));
-  }
-  const Merged merged = delta->merge({});
+  const auto branch = adapters().get(config.name)("layer", in, out, config, place);
+  const auto short_name = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
+  for (const auto& factor : branch->factors()) factor.tensor.detach().copy_(tensor("param." + short_name(factor.name)));
+  const Merged merged = branch->delta()->merge({});
   if (fixture.has("merged_sparse")) {
     EXPECT_RELATIVE(merged.delta_IO, tensor("merged_sparse"), tolerance.value, "merged_sparse");
     EXPECT_RELATIVE(merged.threshold.reshape({1}), tensor("threshold"), tolerance.value, "threshold");
@@ -40,24 +37,26 @@ void check_adapter(const std::string& path, const Tolerance& tolerance) {
   }
 
   const nn::ProjectionSpec spec{"layer", in, out, false, {{"fc1", "", 0, out}}, 0, true};
-  const AdaptedProjection group(spec, {{0, out, delta}}, {0, 0}, place);
+  const AdaptedProjection group(spec, {{0, out, branch}}, {0, 0}, place);
   const at::Tensor x = tensor("x").requires_grad_(true);
   const at::Tensor y = group.forward(x, core::StepContext{});
   y.backward(tensor("grad_y"));
   EXPECT_RELATIVE(y, tensor("y"), tolerance.value, "y");
   EXPECT_RELATIVE(x.grad(), tensor("grad_x"), tolerance.gradient, "grad_x");
-  EXPECT_RELATIVE(in_q.grad(), tensor("grad.In_Qs"), tolerance.gradient, "grad.In_Qs");
-  EXPECT_RELATIVE(out_q.grad(), tensor("grad.Out_Qs"), tolerance.gradient, "grad.Out_Qs");
+  for (const auto& factor : branch->factors()) {
+    const std::string name = "grad." + short_name(factor.name);
+    EXPECT_RELATIVE(factor.tensor.grad(), tensor(name), tolerance.gradient, name);
+  }
 }
 
 TEST(AdapterParity, Float64) {
-  for (const auto& path : test::fixture_files({"adapter_klora_", "adapter_snell_"})) {
+  for (const auto& path : test::fixture_files({"adapter_"})) {
     check_adapter(path, {at::kDouble, 1e-9, 1e-9});
   }
 }
 
 TEST(AdapterParity, Float32) {
-  for (const auto& path : test::fixture_files({"adapter_klora_", "adapter_snell_"})) {
+  for (const auto& path : test::fixture_files({"adapter_"})) {
     check_adapter(path, {at::kFloat, 1e-5, 1e-4});
   }
 }

@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kIn = 6, kOut = 4;
 
 struct Group {
-  std::vector<std::shared_ptr<WeightDelta>> deltas;
+  std::vector<std::shared_ptr<Branch>> branches;
   std::unique_ptr<AdaptedProjection> projection;
 };
 
@@ -20,10 +20,13 @@ Group make_group(const AdapterConfig& config) {
   Group group;
   std::vector<AdaptedSlice> slices;
   for (const int64_t begin : {int64_t{0}, 2 * kOut}) {
-    auto delta = adapters().get(config.name)("slice" + std::to_string(begin), kIn, kOut, config, place);
-    delta->init(3);
-    group.deltas.push_back(delta);
-    slices.push_back({begin, begin + kOut, delta});
+    auto branch = adapters().get(config.name)("slice" + std::to_string(begin), kIn, kOut, config, place);
+    branch->init(3);
+    for (const auto& factor : branch->factors()) {  // those that start at zero or one would hide mistakes
+      if (!factor.name.ends_with("_Qs")) factor.tensor.detach().uniform_(0.4, 1.4);
+    }
+    group.branches.push_back(branch);
+    slices.push_back({begin, begin + kOut, branch});
   }
   const nn::ProjectionSpec spec{"qkv", kIn, 3 * kOut, true, {}, 5, true};
   group.projection =
@@ -42,7 +45,7 @@ void check_gradients(const AdapterConfig& config, bool training) {
   const auto loss = [&] { return (group.projection->forward(x, context) * weight).sum(); };
   std::vector<at::Tensor> inputs{x};
   for (const auto& parameter : group.projection->adapters()) inputs.push_back(parameter.tensor);
-  ASSERT_EQ(inputs.size(), 5u);
+  ASSERT_EQ(inputs.size(), 1 + 2 * group.branches[0]->factors().size());
   loss().backward();
   const at::NoGradGuard no_grad;
   for (const auto& input : inputs) {
@@ -71,29 +74,77 @@ TEST(Gradients, OfKloraAgainstFiniteDifferences) {
   }
 }
 
+TEST(Gradients, OfTheOthersAgainstFiniteDifferences) {
+  for (const char* name : {"mixk", "lora", "lora_bias", "adapter"}) {
+    AdapterConfig config;
+    config.name = name;
+    config.rank = 6;
+    config.heads = 3;
+    for (const bool training : {false, true}) check_gradients(config, training);
+  }
+}
+
+// A branch that has a matrix: x·ΔW + bias is what it computes.
+TEST(Branches, AreTheirMatrix) {
+  for (const char* name : {"klora", "mixk", "snell", "snella", "lora", "lora_bias"}) {
+    AdapterConfig config;
+    config.name = name;
+    config.rank = 6;
+    config.sparsity = 0.4;
+    const Group group = make_group(config);
+    const Branch& branch = *group.branches[0];
+    ASSERT_NE(branch.delta(), nullptr) << name;
+    const at::Tensor x = at::randn({5, kIn}, at::kDouble);
+    at::Tensor kept, expected = x.mm(branch.delta()->merge({}).delta_IO);
+    if (branch.bias().defined()) expected.add_(branch.bias());
+    EXPECT_TRUE(at::allclose(branch.forward(x, kept), expected, 1e-12, 1e-12)) << name;
+  }
+  AdapterConfig config;
+  config.name = "adapter";
+  EXPECT_EQ(make_group(config).branches[0]->delta(), nullptr);
+}
+
 // snell's own gradient is not the derivative of its output: the published code detaches |K|. So dK is held to that
 // rule.
 TEST(Gradients, OfSnellTreatItsScaleAsAConstant) {
   AdapterConfig config;
   config.rank = 6;
   config.sparsity = 0.5;
-  const auto delta = adapters().get("snell")("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
-  const auto dense = adapters().get("klora")("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
-  delta->init(3);
-  dense->init(3);
-  const Merged merged = delta->merge({});
-  EXPECT_EQ((merged.delta_IO == 0).sum().item<int64_t>(), kIn * kOut / 2);
-  const at::Tensor grad = at::randn({kIn, kOut}, at::kDouble);
-  const auto actual = delta->factor_grads(merged, grad);
-  const auto expected = dense->factor_grads(dense->merge({}), grad * merged.scale_IO);
-  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::allclose(actual[i], expected[i], 1e-12, 1e-12));
+  for (const auto& [sparse_name, dense_name] : {std::pair{"snell", "klora"}, std::pair{"snella", "mixk"}}) {
+    for (const char* sparsifier : {"hard_threshold", "soft_threshold"}) {
+      SCOPED_TRACE(std::string(sparse_name) + " " + sparsifier);
+      config.sparsifier = sparsifier;
+      const auto branch = adapters().get(sparse_name)("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
+      const auto dense_branch = adapters().get(dense_name)("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
+      branch->init(3);
+      dense_branch->init(3);
+      const WeightDelta &delta = *branch->delta(), &dense = *dense_branch->delta();
+      const Merged merged = delta.merge({});
+      EXPECT_EQ((merged.delta_IO == 0).sum().item<int64_t>(), kIn * kOut / 2);
+      const at::Tensor grad = at::randn({kIn, kOut}, at::kDouble);
+      const auto actual = delta.factor_grads(merged, grad);
+      const auto expected = dense.factor_grads(dense.merge({}), grad * merged.scale_IO);
+      for (size_t i = 0; i < actual.size(); ++i) EXPECT_TRUE(at::allclose(actual[i], expected[i], 1e-12, 1e-12));
+    }
+  }
+}
+
+// The paper's Eq. 5: K·max(|K| − q_s(|K|), 0).
+TEST(Sparsifiers, SoftThresholdIsThePapersEquation) {
+  const at::Tensor kernel = at::tensor({0.1, -0.2, 0.3, -0.4, 0.5, -0.6}, at::kDouble).view({2, 3});
+  const Sparsified sparse = SoftThreshold(0.5)(kernel, {});
+  EXPECT_NEAR(sparse.threshold.item<double>(), 0.35, 1e-12);
+  const at::Tensor expected =
+      at::tensor({0.0, 0.0, 0.0, -0.4 * 0.05, 0.5 * 0.15, -0.6 * 0.25}, at::kDouble).view({2, 3});
+  EXPECT_TRUE(at::allclose(kernel * sparse.scale_IO, expected, 1e-12, 1e-12));
 }
 
 TEST(Gradients, CoincidingRowsGiveZeroAndNoNan) {
   AdapterConfig config;
   config.name = "klora";
-  const auto delta = adapters().get("klora")("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
-  const auto grads = delta->factor_grads(delta->merge({}), at::ones({kIn, kOut}, at::kDouble));  // all factors are zero
+  const auto branch = adapters().get("klora")("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
+  const WeightDelta& delta = *branch->delta();
+  const auto grads = delta.factor_grads(delta.merge({}), at::ones({kIn, kOut}, at::kDouble));  // all factors are zero
   for (const auto& grad : grads) EXPECT_EQ(grad.abs().max().item<double>(), 0.0);
 }
 

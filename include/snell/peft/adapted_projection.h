@@ -1,6 +1,6 @@
-// A projection group whose slices carry weight deltas: y = x·W0ᵀ + b + drop_path(drop(x)·ΔW), as one autograd function
-// over the input and all factors. It stores its input and one threshold a slice; ΔW and the dropout masks are rebuilt
-// in the backward pass.
+// A projection group whose slices carry adapters: y = x·W0ᵀ + b + drop_path(branch(drop(x))), branch(x) = x·ΔW for
+// most, as one autograd function over the input and all factors. It stores its input and one threshold a slice; ΔW and
+// the dropout masks are rebuilt in the backward pass.
 #pragma once
 
 #include <memory>
@@ -8,13 +8,13 @@
 
 #include "snell/core/frozen_weight.h"
 #include "snell/nn/projection.h"
-#include "snell/peft/weight_delta.h"
+#include "snell/peft/branch.h"
 
 namespace snell::peft {
 
 struct AdaptedSlice {
   int64_t begin = 0, end = 0;  // output features
-  std::shared_ptr<WeightDelta> delta;
+  std::shared_ptr<Branch> branch;
 };
 
 struct AdapterNoise {

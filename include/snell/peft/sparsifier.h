@@ -38,4 +38,14 @@ class HardThreshold : public Sparsifier {
   double sparsity_;
 };
 
+// The paper's (Eq. 5): scale = max(|K| − q_s(|K|), 0), at every s.
+class SoftThreshold : public Sparsifier {
+ public:
+  explicit SoftThreshold(double sparsity) : sparsity_(sparsity) {}
+  Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const override;
+
+ private:
+  double sparsity_;
+};
+
 }  // namespace snell::peft

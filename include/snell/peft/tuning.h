@@ -10,7 +10,7 @@
 #include "snell/config/binder.h"
 #include "snell/core/registry.h"
 #include "snell/nn/backbone.h"
-#include "snell/peft/weight_delta.h"
+#include "snell/peft/branch.h"
 
 namespace snell::peft {
 
@@ -20,34 +20,37 @@ struct AdapterConfig {
   int64_t heads = 2;
   double norm_p = 2;
   double sparsity = 0;
+  std::string sparsifier = "hard_threshold";
+  std::vector<std::string> layer_sparsity;
   double dropout = 0.1;
   double drop_path = 0.1;
   std::vector<std::string> targets{"q", "k", "v", "proj", "fc1", "fc2"};
+  std::vector<std::string> exclude;
   bool class_token = true;
 };
 
 void bind(config::Binder& binder, AdapterConfig& config);
 
-using DeltaFactory =
-    std::function<std::shared_ptr<WeightDelta>(const std::string& path, int64_t in_features, int64_t out_features,
-                                               const AdapterConfig& config, const nn::TensorPlace& place)>;
-// Adapters that are a ΔW, by name.
-const core::Registry<DeltaFactory>& adapters();
+using BranchFactory =
+    std::function<std::shared_ptr<Branch>(const std::string& path, int64_t in_features, int64_t out_features,
+                                          const AdapterConfig& config, const nn::TensorPlace& place)>;
+// All adapters, by name.
+const core::Registry<BranchFactory>& adapters();
 
-// A named ΔW of a model: "blocks.0.attn.q".
-struct NamedDelta {
+// An adapter of a model under the name of its projection: "blocks.0.attn.q".
+struct NamedBranch {
   std::string name;
-  std::shared_ptr<WeightDelta> delta;
+  std::shared_ptr<Branch> branch;
 };
 
 // A model with its adapters in place, initialised from the seed, and requires_grad set.
 struct TunedModel {
   std::unique_ptr<nn::Backbone> backbone;
-  std::vector<NamedDelta> deltas;
+  std::vector<NamedBranch> branches;
 };
 
 // Builds the backbone with `adapter` entered into its projections. Published tensors are initialised from `seed` (a
-// weight file is loaded over them afterwards), adapters and head too. Warns of targets that matched nothing.
+// weight file is loaded over them afterwards), adapters and head too. Warns of patterns that matched nothing.
 TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterConfig& adapter, int64_t num_classes,
                             uint64_t seed, const nn::TensorPlace& place);
 

@@ -5,11 +5,13 @@
 #include <torch/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "snell/nn/parameter.h"
 #include "snell/peft/kernel.h"
+#include "snell/peft/kernel_mix.h"
 #include "snell/peft/sparsifier.h"
 
 namespace snell::peft {
@@ -20,6 +22,7 @@ struct Merged {
   at::Tensor threshold;                  // kept from forward to backward (0-d); undefined when there is none
   at::Tensor scale_IO;                   // see Sparsified
   std::vector<at::Tensor> distances_IO;  // see DistanceKernel
+  at::Tensor softmax_IO;                 // see KernelMix
 };
 
 class WeightDelta {
@@ -36,7 +39,8 @@ class WeightDelta {
   virtual double sparsity() const = 0;
 };
 
-// Two factors merged by a distance kernel: klora (KeepAll) and snell (HardThreshold).
+// Two factors merged by a distance kernel: klora (KeepAll), snell (HardThreshold or SoftThreshold), and with three more
+// scalars mixk and snella.
 class KernelDelta : public WeightDelta {
  public:
   struct Shape {
@@ -44,6 +48,7 @@ class KernelDelta : public WeightDelta {
     int64_t rank = 32;  // columns of both factors over all heads
     int64_t heads = 2;
     double norm_p = 2;
+    bool mixed = false;  // see KernelMix
   };
   // `path`: what the factors' names begin with, as in the published code: "blocks.0.attn.additional_q".
   KernelDelta(const std::string& path, const Shape& shape, double sparsity, std::unique_ptr<Sparsifier> sparsifier,
@@ -62,6 +67,7 @@ class KernelDelta : public WeightDelta {
 
   nn::Parameters factors_;
   DistanceKernel kernel_;
+  std::optional<KernelMix> mix_;
   double sparsity_;
   std::unique_ptr<Sparsifier> sparsifier_;
 };

@@ -1,0 +1,56 @@
+// What an adapter adds to one slice of a projection group: y += branch(x). Most are a matrix (a WeightDelta); some
+// never form it (LoRA), and one is none at all (the bottleneck adapter).
+// Legend: T rows (batch × tokens), I in features, S out features of the slice.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <vector>
+
+#include "snell/nn/parameter.h"
+#include "snell/peft/weight_delta.h"
+
+namespace snell::peft {
+
+class Branch {
+ public:
+  virtual ~Branch() = default;
+  // The trainable leaves under their full names; in the order of backward()'s gradients.
+  virtual const nn::Parameters& factors() const = 0;
+  virtual void init(uint64_t seed) = 0;
+
+  // branch(x) [T, S]. `kept`: a small tensor from forward to backward of one call (a threshold), or undefined. Records
+  // no graph.
+  virtual at::Tensor forward(const at::Tensor& x_TI, at::Tensor& kept) const = 0;
+  // y += branch(x).
+  virtual void add_to(at::Tensor y_TS, const at::Tensor& x_TI, at::Tensor& kept) const {
+    y_TS.add_(forward(x_TI, kept));
+  }
+  // Gradients of the factors from dL/dbranch [T, S]; adds dL/dx to `grad_x_TI` where that is defined.
+  virtual std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
+                                           at::Tensor grad_x_TI) const = 0;
+
+  // The matrix behind it, so that it can be merged into the frozen weight; null: there is none.
+  virtual const WeightDelta* delta() const { return nullptr; }
+  // What merging adds to the layer's bias [S]; undefined: nothing.
+  virtual at::Tensor bias() const { return {}; }
+};
+
+// x·ΔW with a ΔW that is rebuilt in each pass.
+class DeltaBranch : public Branch {
+ public:
+  explicit DeltaBranch(std::unique_ptr<WeightDelta> delta) : delta_(std::move(delta)) {}
+  const nn::Parameters& factors() const override { return delta_->factors(); }
+  void init(uint64_t seed) override { delta_->init(seed); }
+  at::Tensor forward(const at::Tensor& x_TI, at::Tensor& kept) const override;
+  void add_to(at::Tensor y_TS, const at::Tensor& x_TI, at::Tensor& kept) const override;
+  std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
+                                   at::Tensor grad_x_TI) const override;
+  const WeightDelta* delta() const override { return delta_.get(); }
+
+ private:
+  std::unique_ptr<WeightDelta> delta_;
+};
+
+}  // namespace snell::peft
