@@ -1,5 +1,6 @@
 #include "snell/nn/backbone.h"
 
+#include "snell/nn/convnext.h"
 #include "snell/nn/init.h"
 #include "snell/nn/vit.h"
 
@@ -20,6 +21,14 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.field("global_pool", c.global_pool, "what the head sees", config::one_of({"token", "avg"}));
   b.field("drop_path", c.drop_path, "rate of the last block's drop path; earlier ones rise to it linearly",
           config::in_range(0, 0.99));
+  b.field("depths", c.depths, "convnext: blocks of each stage", config::in_range(1, 1024));
+  b.field("dims", c.dims, "convnext: features of each stage", config::in_range(1, 65536));
+  b.field(
+      "unbiased_norm", c.unbiased_norm,
+      "convnext: whether the norms before downsampling divide the variance by C - 1, as the published SNELL code does; "
+      "ConvNeXt's authors and timm divide by C");
+  b.require(c.name != "convnext" || (!c.depths.empty() && c.depths.size() == c.dims.size() && c.dims.size() <= 8),
+            "depths", "depths and dims need one number a stage, 1 to 8 stages");
   b.require(c.image_size % c.patch_size == 0, "patch_size", core::str("must divide image_size (", c.image_size, ")"));
   b.require(c.embed_dim % c.num_heads == 0, "num_heads", core::str("must divide embed_dim (", c.embed_dim, ")"));
 }
@@ -43,8 +52,19 @@ void Backbone::make_head(int64_t num_features, int64_t num_classes, const Tensor
   head_bias_K_ = at::zeros({num_classes}, place.options());
 }
 
+void Backbone::append_head(Parameters& out) const {
+  out.push_back({head_name_ + ".weight", head_weight_KD_});
+  out.push_back({head_name_ + ".bias", head_bias_K_});
+}
+
+void Backbone::check_images(const at::Tensor& images_BCHW, int64_t channels, int64_t size) {
+  TORCH_CHECK(images_BCHW.dim() == 4 && images_BCHW.size(1) == channels && images_BCHW.size(2) == size &&
+                  images_BCHW.size(3) == size,
+              "this backbone takes images [B, ", channels, ", ", size, ", ", size, "], got ", images_BCHW.sizes());
+}
+
 void Backbone::init_head(uint64_t seed) {
-  init_normal(head_weight_KD_, 0.02, seed, "head.weight");
+  init_normal(head_weight_KD_, 0.02, seed, head_name_ + ".weight");
   at::NoGradGuard no_grad;
   head_bias_K_.zero_();
 }
@@ -54,6 +74,10 @@ static core::Registry<BackboneFactory> all_backbones() {
   registry.add("vit",
                [](const BackboneConfig& config, int64_t num_classes, const ProjectionFactory& factory,
                   const TensorPlace& place) { return std::make_unique<Vit>(config, num_classes, factory, place); });
+  registry.add("convnext", [](const BackboneConfig& config, int64_t num_classes, const ProjectionFactory& factory,
+                              const TensorPlace& place) {
+    return std::make_unique<ConvNext>(config, num_classes, factory, place);
+  });
   return registry;
 }
 

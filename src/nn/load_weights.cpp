@@ -35,10 +35,6 @@ at::ScalarType scalar_type(io::DType dtype) {
   throw core::Error("a tensor type outside the enumeration");
 }
 
-bool is_head(const std::string& name) {
-  return name.starts_with("head.") || name.starts_with("pre_logits");
-}
-
 std::string preview(const std::vector<std::string>& names) {
   std::vector<std::string> first(names.begin(),
                                  names.begin() + static_cast<int64_t>(std::min<size_t>(names.size(), 8)));
@@ -90,6 +86,10 @@ class Loader {
   }
 
  private:
+  bool is_head(const std::string& name) const {
+    return name.starts_with(backbone_.head_name() + ".") || name.starts_with("pre_logits");
+  }
+
   void ignore(const std::string& file_name) {
     if (left_over_.erase(file_name) > 0) report_.ignored.push_back(file_name);
   }
@@ -99,6 +99,8 @@ class Loader {
       from = resize_position_embedding(from, to.size(1));
       report_.resized.push_back(name);
     }
+    // A matrix that the file keeps as a 1 x 1 convolution.
+    if (from.dim() == 4 && to.dim() == 2 && from.size(2) == 1 && from.size(3) == 1) from = from.flatten(1);
     if (from.sizes() != to.sizes()) {
       throw core::WeightsError(core::str(report_.path, ": ", name, " has the shape ", from.sizes(),
                                          ", this backbone needs ", to.sizes(),

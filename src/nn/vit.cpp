@@ -4,48 +4,25 @@
 #include <cmath>
 
 #include "snell/nn/init.h"
-#include "snell/nn/masks.h"
 
 namespace snell::nn {
 
-LayerNorm::LayerNorm(int64_t features, double epsilon, const TensorPlace& place)
-    : weight_D(at::ones({features}, place.options())), bias_D(at::zeros({features}, place.options())), eps(epsilon) {}
-
-at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  return at::layer_norm(x, weight_D.sizes(), weight_D, bias_D, eps);
-}
-
-void LayerNorm::append_to(Parameters& out, const std::string& path) const {
-  out.push_back({path + ".weight", weight_D});
-  out.push_back({path + ".bias", bias_D});
-}
-
 // A block numbers its four projection groups and two drop-path sites within the backbone.
-static ProjectionSpec projection(const std::string& parent, const std::string& name, int64_t in, int64_t out, bool bias,
-                                 uint32_t layer, bool adapter_dropout, const std::vector<std::string>& slices) {
-  ProjectionSpec spec{parent + "." + name, in, out, bias, {}, layer, adapter_dropout};
-  const int64_t width = out / static_cast<int64_t>(slices.size());
-  for (size_t i = 0; i < slices.size(); ++i) {
-    const auto begin = static_cast<int64_t>(i) * width;
-    spec.slices.push_back({slices[i], parent, begin, begin + width});
-  }
-  return spec;
-}
-
 VitBlock::VitBlock(const BackboneConfig& c, int64_t index, const ProjectionFactory& factory, const TensorPlace& place)
     : path_("blocks." + std::to_string(index)),
       index_(index),
       num_heads_(c.num_heads),
-      drop_path_(c.depth > 1 ? c.drop_path * static_cast<double>(index) / static_cast<double>(c.depth - 1) : 0.0),
+      drop_path_(drop_path_rate(c.drop_path, index, c.depth)),
       norm1_(c.embed_dim, c.layer_norm_eps, place),
       norm2_(c.embed_dim, c.layer_norm_eps, place) {
   const auto hidden = static_cast<int64_t>(std::llround(static_cast<double>(c.embed_dim) * c.mlp_ratio));
   const auto layer = static_cast<uint32_t>(4 * index);
   const int64_t d = c.embed_dim;
-  qkv_ = factory.make(projection(path_ + ".attn", "qkv", d, 3 * d, c.qkv_bias, layer, true, {"q", "k", "v"}), place);
-  proj_ = factory.make(projection(path_ + ".attn", "proj", d, d, true, layer + 1, false, {"proj"}), place);
-  fc1_ = factory.make(projection(path_ + ".mlp", "fc1", d, hidden, true, layer + 2, true, {"fc1"}), place);
-  fc2_ = factory.make(projection(path_ + ".mlp", "fc2", hidden, d, true, layer + 3, true, {"fc2"}), place);
+  qkv_ =
+      factory.make(projection_spec(path_ + ".attn", "qkv", d, 3 * d, c.qkv_bias, layer, true, {"q", "k", "v"}), place);
+  proj_ = factory.make(projection_spec(path_ + ".attn", "proj", d, d, true, layer + 1, false, {"proj"}), place);
+  fc1_ = factory.make(projection_spec(path_ + ".mlp", "fc1", d, hidden, true, layer + 2, true, {"fc1"}), place);
+  fc2_ = factory.make(projection_spec(path_ + ".mlp", "fc2", hidden, d, true, layer + 3, true, {"fc2"}), place);
 }
 
 at::Tensor VitBlock::attention(const at::Tensor& x_BND, const core::StepContext& context) const {
@@ -57,20 +34,11 @@ at::Tensor VitBlock::attention(const at::Tensor& x_BND, const core::StepContext&
   return proj_->forward(out_BHNE.transpose(1, 2).reshape({batch, tokens, features}), context);
 }
 
-at::Tensor VitBlock::drop_path(const at::Tensor& x_BND, const core::StepContext& context, uint32_t site) const {
-  if (!context.training || drop_path_ == 0) return x_BND;
-  return x_BND * drop_path_factors(x_BND, drop_path_, context, core::Purpose::kDropPath,
-                                   2 * static_cast<uint32_t>(index_) + site);
-}
-
 at::Tensor VitBlock::forward(const at::Tensor& x_BND, const core::StepContext& context) const {
-  const at::Tensor mid_BND = x_BND + drop_path(attention(norm1_(x_BND), context), context, 0);
+  const auto site = static_cast<uint32_t>(2 * index_);
+  const at::Tensor mid_BND = x_BND + drop_path(attention(norm1_(x_BND), context), drop_path_, context, site);
   const at::Tensor hidden_BNM = at::gelu(fc1_->forward(norm2_(mid_BND), context));
-  return mid_BND + drop_path(fc2_->forward(hidden_BNM, context), context, 1);
-}
-
-static void append(Parameters& out, const Parameters& more) {
-  out.insert(out.end(), more.begin(), more.end());
+  return mid_BND + drop_path(fc2_->forward(hidden_BNM, context), drop_path_, context, site + 1);
 }
 
 void VitBlock::append_published(Parameters& out) const {
@@ -87,7 +55,7 @@ void VitBlock::append_adapters(Parameters& out) const {
 }
 
 Vit::Vit(const BackboneConfig& c, int64_t num_classes, const ProjectionFactory& factory, const TensorPlace& place)
-    : config_(c), norm_(c.embed_dim, c.layer_norm_eps, place) {
+    : Backbone("head"), config_(c), norm_(c.embed_dim, c.layer_norm_eps, place) {
   const int64_t side = c.image_size / c.patch_size;
   patch_weight_ = at::zeros({c.embed_dim, c.in_chans, c.patch_size, c.patch_size}, place.options());
   patch_bias_ = at::zeros({c.embed_dim}, place.options());
@@ -99,11 +67,7 @@ Vit::Vit(const BackboneConfig& c, int64_t num_classes, const ProjectionFactory& 
 }
 
 at::Tensor Vit::forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const {
-  const int64_t size = config_.image_size;
-  TORCH_CHECK(images_BCHW.dim() == 4 && images_BCHW.size(1) == config_.in_chans && images_BCHW.size(2) == size &&
-                  images_BCHW.size(3) == size,
-              "this backbone takes images [B, ", config_.in_chans, ", ", size, ", ", size, "], got ",
-              images_BCHW.sizes());
+  check_images(images_BCHW, config_.in_chans, config_.image_size);
   const at::Tensor patches_BND =
       at::conv2d(images_BCHW, patch_weight_, patch_bias_, config_.patch_size).flatten(2).transpose(1, 2);
   at::Tensor x_BND = at::cat({cls_token_.expand({images_BCHW.size(0), -1, -1}), patches_BND}, 1) + pos_embed_;
@@ -119,8 +83,7 @@ Parameters Vit::published() const {
                  {"patch_embed.proj.bias", patch_bias_}};
   for (const auto& block : blocks_) block.append_published(out);
   norm_.append_to(out, config_.global_pool == "avg" ? "fc_norm" : "norm");
-  out.push_back({"head.weight", head_weight_KD_});
-  out.push_back({"head.bias", head_bias_K_});
+  append_head(out);
   return out;
 }
 

@@ -93,7 +93,10 @@ class AdapterFactory : public nn::ProjectionFactory {
       core::log_warning(
           core::str(setting, " names '", pattern.text(), "', which no projection of this backbone matches"));
     };
-    for (const auto& pattern : targets_) warn(pattern, "adapter.targets");
+    // The default names the projections of every backbone; not each has all of them.
+    if (config_.targets != AdapterConfig{}.targets) {
+      for (const auto& pattern : targets_) warn(pattern, "adapter.targets");
+    }
     for (const auto& pattern : excluded_) warn(pattern, "adapter.exclude");
     for (const auto& entry : layer_sparsity_) warn(entry.pattern, "adapter.layer_sparsity");
     if (branches_.empty()) {

@@ -1,9 +1,9 @@
-// Whole ViTs under each adapter: logits, loss, and the gradient of every trainable parameter.
+// Whole backbones under each adapter: logits, loss, and the gradient of every trainable parameter.
 #include <gtest/gtest.h>
 
 #include <map>
 
-#include "support/vit_fixture.h"
+#include "support/model_fixture.h"
 
 namespace snell {
 namespace {
@@ -18,7 +18,7 @@ void check_model(const std::string& path, const Tolerance& tolerance) {
   const test::Fixture fixture(path);
   const at::Tensor expected_logits = fixture.tensor("logits", tolerance.dtype);
   auto model =
-      test::make_vit(fixture, fixture.setting("tuning").get<std::string>(), expected_logits.size(1), tolerance.dtype);
+      test::make_model(fixture, fixture.setting("tuning").get<std::string>(), expected_logits.size(1), tolerance.dtype);
   test::load_parameters(model, fixture, "param.");
 
   std::vector<std::string> trainable;
@@ -49,11 +49,13 @@ void check_model(const std::string& path, const Tolerance& tolerance) {
 }
 
 TEST(ModelParity, Float64) {
-  for (const auto& path : test::fixture_files({"model_vit_"})) check_model(path, {at::kDouble, 1e-9, 1e-9});
+  for (const auto& path : test::fixture_files({"model_vit_", "model_convnext_"}))
+    check_model(path, {at::kDouble, 1e-9, 1e-9});
 }
 
 TEST(ModelParity, Float32) {
-  for (const auto& path : test::fixture_files({"model_vit_"})) check_model(path, {at::kFloat, 1e-5, 1e-4});
+  for (const auto& path : test::fixture_files({"model_vit_", "model_convnext_"}))
+    check_model(path, {at::kFloat, 1e-5, 1e-4});
 }
 
 }  // namespace

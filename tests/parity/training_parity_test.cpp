@@ -7,7 +7,7 @@
 #include "snell/train/model.h"
 #include "snell/train/schedule.h"
 #include "snell/train/step.h"
-#include "support/vit_fixture.h"
+#include "support/model_fixture.h"
 
 namespace snell::train {
 namespace {
@@ -59,7 +59,7 @@ void check_trajectory(at::ScalarType dtype, double loss_tolerance, double parame
   for (const auto& path : test::fixture_files({"trajectory_vit_snell"})) {
     SCOPED_TRACE(path);
     const test::Fixture fixture(path);
-    auto model = test::make_vit(fixture, "snell", fixture.number("num_classes"), dtype);
+    auto model = test::make_model(fixture, "snell", fixture.number("num_classes"), dtype);
     test::load_parameters(model, fixture, "start.");
     OptimConfig config;
     config.lr = fixture.setting("lr").get<double>();

@@ -1,7 +1,7 @@
 // Published weight files: features before the head and logits.
 #include <gtest/gtest.h>
 
-#include "support/fixtures.h"
+#include "support/model_fixture.h"
 
 namespace snell::nn {
 namespace {
@@ -37,6 +37,21 @@ TEST(WeightsParity, TimmAndGoogle) {
     SCOPED_TRACE(file);
     expect_outputs(load_vit(file, 32, true), "vit.expected.safetensors");
   }
+}
+
+TEST(WeightsParity, ConvNextOfTimm) {
+  const test::Fixture expected(test::fixture_folder() + "/weights/convnext.expected.safetensors");
+  Loaded model{make_backbone(test::backbone_config(expected), 7, LinearFactory(false), {}), {}};
+  const auto source = io::open_tensors(test::fixture_folder() + "/weights/convnext_timm.safetensors");
+  model.report = load_weights(*model.backbone, *source, {true});
+  expect_outputs(model, "convnext.expected.safetensors");
+
+  Loaded headless{make_backbone(test::backbone_config(expected), 9, LinearFactory(false), {}), {}};
+  headless.report = load_weights(*headless.backbone, *source);
+  EXPECT_EQ(headless.report.ignored, (std::vector<std::string>{"head.fc.bias", "head.fc.weight"}));
+  const at::NoGradGuard no_grad;
+  EXPECT_RELATIVE(headless.backbone->forward_features(expected.tensor("images", at::kFloat), {}),
+                  expected.tensor("features"), 1e-5, "features");
 }
 
 TEST(WeightsParity, PositionEmbeddingOfAnotherGrid) {

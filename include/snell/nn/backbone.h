@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "snell/config/binder.h"
 #include "snell/core/registry.h"
@@ -30,12 +31,16 @@ struct BackboneConfig {
   double layer_norm_eps = 1e-6;
   std::string global_pool = "token";
   double drop_path = 0.1;
+  std::vector<int64_t> depths, dims;
+  bool unbiased_norm = false;
 };
 
 void bind(config::Binder& binder, BackboneConfig& config);
 
 class Backbone {
  public:
+  // `head_name`: what the classifier's tensors begin with, "head" or "head.fc".
+  explicit Backbone(std::string head_name) : head_name_(std::move(head_name)) {}
   virtual ~Backbone() = default;
 
   // images: [B, C, H, W] -> what the head sees, [B, D] (timm's forward_head(..., pre_logits=True)).
@@ -50,6 +55,7 @@ class Backbone {
   // published() and adapters() that require gradients: the trainables, in the order of the forward pass.
   Parameters trainable() const;
 
+  const std::string& head_name() const { return head_name_; }
   const at::Tensor& head_weight() const { return head_weight_KD_; }
   const at::Tensor& head_bias() const { return head_bias_K_; }
 
@@ -59,7 +65,13 @@ class Backbone {
 
  protected:
   void make_head(int64_t num_features, int64_t num_classes, const TensorPlace& place);
+  void append_head(Parameters& out) const;
+  // Throws where the images are not [B, channels, size, size].
+  static void check_images(const at::Tensor& images_BCHW, int64_t channels, int64_t size);
   at::Tensor head_weight_KD_, head_bias_K_;
+
+ private:
+  std::string head_name_;
 };
 
 using BackboneFactory = std::function<std::unique_ptr<Backbone>(const BackboneConfig&, int64_t num_classes,

@@ -4,17 +4,9 @@
 #include <vector>
 
 #include "snell/nn/backbone.h"
+#include "snell/nn/layers.h"
 
 namespace snell::nn {
-
-// Scale and shift after normalising the last dimension.
-struct LayerNorm {
-  at::Tensor weight_D, bias_D;
-  double eps = 1e-6;
-  LayerNorm(int64_t features, double eps, const TensorPlace& place);
-  at::Tensor operator()(const at::Tensor& x) const;
-  void append_to(Parameters& out, const std::string& path) const;
-};
 
 // x + drop_path(attention(norm1(x))), then x + drop_path(mlp(norm2(x))).
 class VitBlock {
@@ -26,7 +18,6 @@ class VitBlock {
 
  private:
   at::Tensor attention(const at::Tensor& x_BND, const core::StepContext& context) const;
-  at::Tensor drop_path(const at::Tensor& x_BND, const core::StepContext& context, uint32_t site) const;
 
   std::string path_;
   int64_t index_, num_heads_;
