@@ -146,8 +146,11 @@ TEST(Configs, TheirFoldersCanBeElsewhere) {
 
 TEST(Configs, HelpListsGroupsOptionsAndDefaults) {
   std::string help = help_text(kConfigs, "config");
-  EXPECT_NE(help.find("  adapter (snell32)\n    full, klora, linear, snell, snell16, snell32, snell8\n"),
-            std::string::npos);
+  EXPECT_NE(
+      help.find(
+          "  adapter (snell32)\n    adapter, full, klora, linear, lora, lora_bias, mixk, snell, snell16, snell32, "
+          "snell8, snella\n"),
+      std::string::npos);
   EXPECT_NE(help.find("  data (must be chosen)\n    fashion_mnist, imagefolder, mnist5k\n    fgvc/ cars, cub, dogs, "
                       "flowers, nabirds\n"),
             std::string::npos);
