@@ -29,6 +29,9 @@ void bind(config::Binder& b, BackboneConfig& c) {
       "ConvNeXt's authors and timm divide by C");
   b.require(c.name != "convnext" || (!c.depths.empty() && c.depths.size() == c.dims.size() && c.dims.size() <= 8),
             "depths", "depths and dims need one number a stage, 1 to 8 stages");
+  b.require(c.name != "convnext" || c.image_size / c.patch_size >= int64_t{1} << (c.dims.size() - 1), "image_size",
+            core::str("each stage but the first halves the map: at least ",
+                      c.patch_size << (c.dims.empty() ? 0 : c.dims.size() - 1), " pixels are needed"));
   b.require(c.image_size % c.patch_size == 0, "patch_size", core::str("must divide image_size (", c.image_size, ")"));
   b.require(c.embed_dim % c.num_heads == 0, "num_heads", core::str("must divide embed_dim (", c.embed_dim, ")"));
 }

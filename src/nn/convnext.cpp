@@ -126,18 +126,13 @@ Parameters ConvNext::adapters() const {
   return out;
 }
 
-// timm's: convolutions and matrices normal(0, 0.02), biases zero, norms one and zero, layer scale 1e-6.
 void ConvNext::init_published(uint64_t seed) {
   for (auto& [name, tensor] : published()) {
     at::Tensor target = tensor.detach();
-    if (target.dim() >= 2) {
-      init_normal(target, 0.02, seed, name);
-    } else if (name.ends_with(".gamma")) {
+    if (name.ends_with(".gamma")) {
       target.fill_(kLayerScale);
-    } else if (name.ends_with(".bias")) {
-      target.zero_();
     } else {
-      target.fill_(1);
+      init_as_timm(target, seed, name);
     }
   }
 }

@@ -53,4 +53,15 @@ void init_normal(at::Tensor& tensor, double std, uint64_t seed, const std::strin
   });
 }
 
+void init_as_timm(at::Tensor& tensor, uint64_t seed, const std::string& name) {
+  const at::NoGradGuard no_grad;
+  if (tensor.dim() >= 2) {
+    init_normal(tensor, 0.02, seed, name);
+  } else if (name.ends_with(".bias")) {
+    tensor.zero_();
+  } else {
+    tensor.fill_(1);
+  }
+}
+
 }  // namespace snell::nn

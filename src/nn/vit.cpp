@@ -103,12 +103,8 @@ void Vit::init_published(uint64_t seed) {
       init_uniform(target, patch_bound, seed, name);
     } else if (name == "cls_token") {
       init_normal(target, 1e-6, seed, name);
-    } else if (target.dim() >= 2) {
-      init_normal(target, 0.02, seed, name);
-    } else if (name.ends_with(".bias")) {
-      target.zero_();
     } else {
-      target.fill_(1);
+      init_as_timm(target, seed, name);
     }
   }
 }

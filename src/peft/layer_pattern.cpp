@@ -7,7 +7,7 @@
 namespace snell::peft {
 namespace {
 
-// std::regex recurses once a character of a long expression; names of layers need no such thing.
+// std::regex recurses while it parses; names of layers need no long expression.
 constexpr size_t kLongestPattern = 1000;
 
 bool is_plain(const std::string& text) {

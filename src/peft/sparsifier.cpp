@@ -8,18 +8,20 @@ Sparsified KeepAll::operator()(const at::Tensor&, const at::Tensor&) const {
   return {};
 }
 
-Sparsified HardThreshold::operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const {
+Sparsified QuantileSparsifier::operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const {
   at::Tensor magnitude_IO = merged_IO.abs();
   const at::Tensor cut = threshold.defined() ? threshold : matrix_quantile(magnitude_IO, sparsity_);
-  // A product, not a selection: NaN times zero stays NaN, so a broken matrix is seen in the loss.
-  const at::Tensor kept_IO = magnitude_IO > cut;
-  return {magnitude_IO.mul_(kept_IO), cut};
+  return {scale(magnitude_IO, cut), cut};
 }
 
-Sparsified SoftThreshold::operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const {
-  at::Tensor magnitude_IO = merged_IO.abs();
-  const at::Tensor cut = threshold.defined() ? threshold : matrix_quantile(magnitude_IO, sparsity_);
-  return {magnitude_IO.sub_(cut).clamp_min_(0), cut};
+at::Tensor HardThreshold::scale(at::Tensor& magnitude_IO, const at::Tensor& threshold) const {
+  // A product, not a selection: NaN times zero stays NaN, so a broken matrix is seen in the loss.
+  const at::Tensor kept_IO = magnitude_IO > threshold;
+  return magnitude_IO.mul_(kept_IO);
+}
+
+at::Tensor SoftThreshold::scale(at::Tensor& magnitude_IO, const at::Tensor& threshold) const {
+  return magnitude_IO.sub_(threshold).clamp_min_(0);
 }
 
 }  // namespace snell::peft

@@ -6,9 +6,7 @@
 #include "snell/core/error.h"
 #include "snell/core/log.h"
 #include "snell/peft/adapted_projection.h"
-#include "snell/peft/bottleneck.h"
 #include "snell/peft/layer_pattern.h"
-#include "snell/peft/low_rank.h"
 
 namespace snell::peft {
 namespace {
@@ -25,8 +23,12 @@ bool has_adapter(const AdapterConfig& config) {
   return std::ranges::find(kWithoutAdapter, config.name) == kWithoutAdapter.end();
 }
 
+bool competes(const AdapterConfig& config) {
+  return config.name == "snell" || config.name == "snella";
+}
+
 bool has_kernel(const AdapterConfig& config) {
-  return config.name == "klora" || config.name == "snell" || config.name == "mixk" || config.name == "snella";
+  return config.name == "klora" || config.name == "mixk" || competes(config);
 }
 
 std::vector<LayerPattern> parse_patterns(const std::vector<std::string>& texts, const std::string& setting) {
@@ -87,7 +89,12 @@ class AdapterFactory : public nn::ProjectionFactory {
                                                AdapterNoise{config_.dropout, config_.drop_path}, place);
   }
 
-  void warn_of_unmatched() const {
+  // Of settings that changed nothing.
+  void warn_of_unused() const {
+    if (!competes(config_) && (config_.sparsity > 0 || !layer_sparsity_.empty())) {
+      core::log_warning(core::str("adapter.sparsity and adapter.layer_sparsity mean nothing to adapter '", config_.name,
+                                  "'; snell and snella have one"));
+    }
     const auto warn = [&](const LayerPattern& pattern, const std::string& setting) {
       if (matched_.contains(&pattern)) return;
       core::log_warning(
@@ -140,46 +147,6 @@ void select_trainable(const nn::Backbone& backbone, const AdapterConfig& config)
   }
 }
 
-std::unique_ptr<Sparsifier> make_sparsifier(const AdapterConfig& config) {
-  if (config.sparsifier == "soft_threshold") return std::make_unique<SoftThreshold>(config.sparsity);
-  return std::make_unique<HardThreshold>(config.sparsity);
-}
-
-// The four kernel adapters differ in the kernel (mixed or not) and in whether its entries compete.
-BranchFactory kernel_adapter(bool mixed, bool sparse) {
-  return [mixed, sparse](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
-                         const nn::TensorPlace& place) {
-    const KernelDelta::Shape shape{in, out, c.rank, c.heads, c.norm_p, mixed};
-    // The published code's snell at s = 0 keeps everything and does not square; snella's does.
-    const bool competes = sparse && (mixed || c.sparsity > 0 || c.sparsifier == "soft_threshold");
-    auto sparsifier = competes ? make_sparsifier(c) : std::make_unique<KeepAll>();
-    return std::make_shared<DeltaBranch>(
-        std::make_unique<KernelDelta>(path, shape, sparse ? c.sparsity : 0.0, std::move(sparsifier), place));
-  };
-}
-
-BranchFactory low_rank_adapter(bool with_bias) {
-  return [with_bias](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
-                     const nn::TensorPlace& place) {
-    return std::make_shared<LowRankBranch>(path, in, out, c.rank, with_bias, place);
-  };
-}
-
-core::Registry<BranchFactory> all_adapters() {
-  core::Registry<BranchFactory> registry("adapter");
-  registry.add("klora", kernel_adapter(false, false));
-  registry.add("mixk", kernel_adapter(true, false));
-  registry.add("snell", kernel_adapter(false, true));
-  registry.add("snella", kernel_adapter(true, true));
-  registry.add("lora", low_rank_adapter(false));
-  registry.add("lora_bias", low_rank_adapter(true));
-  registry.add("adapter", [](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
-                             const nn::TensorPlace& place) {
-    return std::make_shared<BottleneckBranch>(path, in, out, c.rank, place);
-  });
-  return registry;
-}
-
 }  // namespace
 
 void bind(config::Binder& b, AdapterConfig& c) {
@@ -206,18 +173,13 @@ void bind(config::Binder& b, AdapterConfig& c) {
   b.require(!has_kernel(c) || c.rank % c.heads == 0, "rank", core::str("must be a multiple of heads (", c.heads, ")"));
 }
 
-const core::Registry<BranchFactory>& adapters() {
-  static const core::Registry<BranchFactory> registry = all_adapters();
-  return registry;
-}
-
 TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterConfig& adapter, int64_t num_classes,
                             uint64_t seed, const nn::TensorPlace& place) {
   TunedModel model;
   if (has_adapter(adapter)) {
     const AdapterFactory factory(adapter, model.branches);
     model.backbone = nn::make_backbone(backbone, num_classes, factory, place);
-    factory.warn_of_unmatched();
+    factory.warn_of_unused();
   } else {
     model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(adapter.name == "full"), place);
   }

@@ -18,8 +18,7 @@ std::vector<ckpt::TensorRef> model_state(const peft::TunedModel& model) {
   std::vector<ckpt::TensorRef> out;
   for (const auto& [name, tensor] : model.backbone->trainable()) out.push_back({"param/" + name, tensor.detach()});
   for (const auto& [name, branch] : model.branches) {
-    const double sparsity = branch->delta() != nullptr ? branch->delta()->sparsity() : 0;
-    out.push_back({"thresholds/" + name, at::full({1}, sparsity, at::kDouble)});
+    out.push_back({"thresholds/" + name, at::full({1}, branch->sparsity(), at::kDouble)});
   }
   return out;
 }

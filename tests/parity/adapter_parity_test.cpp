@@ -28,7 +28,7 @@ void check_adapter(const std::string& path, const Tolerance& tolerance) {
   const auto branch = adapters().get(config.name)("layer", in, out, config, place);
   const auto short_name = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
   for (const auto& factor : branch->factors()) factor.tensor.detach().copy_(tensor("param." + short_name(factor.name)));
-  const Merged merged = branch->delta()->merge({});
+  const Merged merged = dynamic_cast<const DeltaBranch&>(*branch).delta().merge({});
   if (fixture.has("merged_sparse")) {
     EXPECT_RELATIVE(merged.delta_IO, tensor("merged_sparse"), tolerance.value, "merged_sparse");
     EXPECT_RELATIVE(merged.threshold.reshape({1}), tensor("threshold"), tolerance.value, "threshold");

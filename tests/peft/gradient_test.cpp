@@ -14,6 +14,10 @@ struct Group {
   std::unique_ptr<AdaptedProjection> projection;
 };
 
+const WeightDelta& delta_of(const Branch& branch) {
+  return dynamic_cast<const DeltaBranch&>(branch).delta();
+}
+
 // Two slices, as q and v of a fused qkv with k left alone.
 Group make_group(const AdapterConfig& config) {
   const nn::TensorPlace place{at::kDouble, at::kCPU};
@@ -93,15 +97,15 @@ TEST(Branches, AreTheirMatrix) {
     config.sparsity = 0.4;
     const Group group = make_group(config);
     const Branch& branch = *group.branches[0];
-    ASSERT_NE(branch.delta(), nullptr) << name;
+    ASSERT_TRUE(branch.merged().defined()) << name;
     const at::Tensor x = at::randn({5, kIn}, at::kDouble);
-    at::Tensor kept, expected = x.mm(branch.delta()->merge({}).delta_IO);
+    at::Tensor kept, expected = x.mm(branch.merged());
     if (branch.bias().defined()) expected.add_(branch.bias());
     EXPECT_TRUE(at::allclose(branch.forward(x, kept), expected, 1e-12, 1e-12)) << name;
   }
   AdapterConfig config;
   config.name = "adapter";
-  EXPECT_EQ(make_group(config).branches[0]->delta(), nullptr);
+  EXPECT_FALSE(make_group(config).branches[0]->merged().defined());
 }
 
 // snell's own gradient is not the derivative of its output: the published code detaches |K|. So dK is held to that
@@ -118,7 +122,7 @@ TEST(Gradients, OfSnellTreatItsScaleAsAConstant) {
       const auto dense_branch = adapters().get(dense_name)("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
       branch->init(3);
       dense_branch->init(3);
-      const WeightDelta &delta = *branch->delta(), &dense = *dense_branch->delta();
+      const WeightDelta &delta = delta_of(*branch), &dense = delta_of(*dense_branch);
       const Merged merged = delta.merge({});
       EXPECT_EQ((merged.delta_IO == 0).sum().item<int64_t>(), kIn * kOut / 2);
       const at::Tensor grad = at::randn({kIn, kOut}, at::kDouble);
@@ -143,7 +147,7 @@ TEST(Gradients, CoincidingRowsGiveZeroAndNoNan) {
   AdapterConfig config;
   config.name = "klora";
   const auto branch = adapters().get("klora")("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
-  const WeightDelta& delta = *branch->delta();
+  const WeightDelta& delta = delta_of(*branch);
   const auto grads = delta.factor_grads(delta.merge({}), at::ones({kIn, kOut}, at::kDouble));  // all factors are zero
   for (const auto& grad : grads) EXPECT_EQ(grad.abs().max().item<double>(), 0.0);
 }

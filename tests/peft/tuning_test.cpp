@@ -85,6 +85,15 @@ TEST(Tuning, WarnsOfAPatternThatMatchesNothing) {
   EXPECT_EQ(said.find("'q'"), std::string::npos) << said;
 }
 
+TEST(Tuning, WarnsOfASparsityThatTheAdapterHasNot) {
+  AdapterConfig config;
+  config.rank = 4;
+  config.sparsity = 0.5;
+  EXPECT_EQ(warnings_of(config), "");
+  config.name = "lora";
+  EXPECT_NE(warnings_of(config).find("mean nothing to adapter 'lora'"), std::string::npos);
+}
+
 TEST(Tuning, LayersHaveTheirOwnSparsity) {
   AdapterConfig config;
   config.rank = 4;
@@ -93,8 +102,8 @@ TEST(Tuning, LayersHaveTheirOwnSparsity) {
   const auto model = make(config);
   for (const auto& [name, branch] : model.branches) {
     const double expected = name.starts_with("blocks.1.") ? 0.75 : name == "blocks.0.attn.q" ? 0.5 : 0.25;
-    EXPECT_EQ(branch->delta()->sparsity(), expected) << name;
-    const at::Tensor delta = branch->delta()->merge({}).delta_IO;
+    EXPECT_EQ(branch->sparsity(), expected) << name;
+    const at::Tensor delta = branch->merged();
     EXPECT_NEAR((delta == 0).to(at::kDouble).mean().item<double>(), expected, 1.5 / 144) << name;
   }
 }
@@ -152,7 +161,7 @@ TEST(Tuning, FactorsStartWithinTheirBounds) {
   const double bound = 1.0 / std::sqrt(12.0 * 4.0);
   EXPECT_LE(in.abs().max().item<double>(), bound);
   EXPECT_GT(in.abs().max().item<double>(), 0.8 * bound);
-  EXPECT_GT(model.branches[0].branch->delta()->merge({}).delta_IO.abs().max().item<double>(), 0.0);
+  EXPECT_GT(model.branches[0].branch->merged().abs().max().item<double>(), 0.0);
 }
 
 }  // namespace

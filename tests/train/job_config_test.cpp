@@ -59,6 +59,20 @@ TEST(JobConfig, EverySettingIsInTheComposedConfig) {
   }
 }
 
+TEST(JobConfig, ConvNextNeedsAStageForEachNumberAndPixelsForEachStage) {
+  const auto message_of = [](const std::string& setting) -> std::string {
+    try {
+      bound({"data=mnist5k", "backbone=convnext_tiny", setting});
+    } catch (const core::ConfigError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_NE(message_of("backbone.depths=[1,1]").find("one number a stage"), std::string::npos);
+  EXPECT_NE(message_of("backbone.image_size=16").find("at least 32 pixels are needed"), std::string::npos);
+  EXPECT_EQ(message_of("backbone.image_size=32"), "no error");
+}
+
 // docs/config.md holds the table between two marks. SNELL_UPDATE_DOCS=1 writes it anew.
 TEST(JobConfig, TheDocumentationListsEverySetting) {
   const std::string file = SNELL_SOURCE_DIR "/docs/config.md";

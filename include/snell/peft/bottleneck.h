@@ -2,24 +2,24 @@
 #pragma once
 
 #include "snell/peft/branch.h"
+#include "snell/peft/factor_pair.h"
 
 namespace snell::peft {
 
 class BottleneckBranch : public Branch {
  public:
   BottleneckBranch(const std::string& path, int64_t in_features, int64_t out_features, int64_t rank,
-                   const nn::TensorPlace& place);
-  const nn::Parameters& factors() const override { return factors_; }
-  // A Kaiming-uniform(a = √5), B zero.
-  void init(uint64_t seed) override;
+                   const nn::TensorPlace& place)
+      // Layer 1 of the published code's sequence is the GELU.
+      : pair_(path + ".learnable.0.weight", path + ".learnable.2.weight", in_features, out_features, rank, place) {}
+  const nn::Parameters& factors() const override { return pair_.parameters(); }
+  void init(uint64_t seed) override { pair_.init(seed); }
   at::Tensor forward(const at::Tensor& x_TI, at::Tensor& kept) const override;
   std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
                                    at::Tensor grad_x_TI) const override;
 
  private:
-  at::Tensor a_RI() const { return factors_[0].tensor.detach(); }
-  at::Tensor b_OR() const { return factors_[1].tensor.detach(); }
-  nn::Parameters factors_;
+  FactorPair pair_;
 };
 
 }  // namespace snell::peft

@@ -31,10 +31,12 @@ class Branch {
   virtual std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
                                            at::Tensor grad_x_TI) const = 0;
 
-  // The matrix behind it, so that it can be merged into the frozen weight; null: there is none.
-  virtual const WeightDelta* delta() const { return nullptr; }
+  // ΔW [I, S], so that it can be merged into the frozen weight; undefined: the branch is no matrix.
+  virtual at::Tensor merged() const { return {}; }
   // What merging adds to the layer's bias [S]; undefined: nothing.
   virtual at::Tensor bias() const { return {}; }
+  // Share of ΔW's entries that is zeroed.
+  virtual double sparsity() const { return 0; }
 };
 
 // x·ΔW with a ΔW that is rebuilt in each pass.
@@ -47,7 +49,9 @@ class DeltaBranch : public Branch {
   void add_to(at::Tensor y_TS, const at::Tensor& x_TI, at::Tensor& kept) const override;
   std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
                                    at::Tensor grad_x_TI) const override;
-  const WeightDelta* delta() const override { return delta_.get(); }
+  at::Tensor merged() const override { return delta_->merge({}).delta_IO; }
+  double sparsity() const override { return delta_->sparsity(); }
+  const WeightDelta& delta() const { return *delta_; }
 
  private:
   std::unique_ptr<WeightDelta> delta_;

@@ -28,24 +28,28 @@ class KeepAll : public Sparsifier {
   Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const override;
 };
 
-// The published code's: scale = |K|·1[|K| > q_s(|K|)], so ΔW = K·|K| where it stays.
-class HardThreshold : public Sparsifier {
+// Those that cut at q_s(|K|): they differ in the scale of what stays.
+class QuantileSparsifier : public Sparsifier {
  public:
-  explicit HardThreshold(double sparsity) : sparsity_(sparsity) {}
-  Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const override;
+  explicit QuantileSparsifier(double sparsity) : sparsity_(sparsity) {}
+  Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const final;
 
  private:
+  // May write into magnitude_IO = |K|.
+  virtual at::Tensor scale(at::Tensor& magnitude_IO, const at::Tensor& threshold) const = 0;
   double sparsity_;
 };
 
-// The paper's (Eq. 5): scale = max(|K| − q_s(|K|), 0), at every s.
-class SoftThreshold : public Sparsifier {
- public:
-  explicit SoftThreshold(double sparsity) : sparsity_(sparsity) {}
-  Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const override;
+// The published code's: scale = |K|·1[|K| > q_s(|K|)], so ΔW = K·|K| where it stays.
+class HardThreshold : public QuantileSparsifier {
+  using QuantileSparsifier::QuantileSparsifier;
+  at::Tensor scale(at::Tensor& magnitude_IO, const at::Tensor& threshold) const override;
+};
 
- private:
-  double sparsity_;
+// The paper's (Eq. 5): scale = max(|K| − q_s(|K|), 0), at every s.
+class SoftThreshold : public QuantileSparsifier {
+  using QuantileSparsifier::QuantileSparsifier;
+  at::Tensor scale(at::Tensor& magnitude_IO, const at::Tensor& threshold) const override;
 };
 
 }  // namespace snell::peft
