@@ -24,11 +24,12 @@ int report_error(const std::exception& error, int rank, bool quiet) {
   const auto* known = dynamic_cast<const core::Error*>(&error);
   const auto code = known != nullptr ? known->exit_code() : core::ExitCode::kInternal;
   if (!quiet) {
-    std::cerr << "snell: ";
-    if (code == core::ExitCode::kInternal) std::cerr << "internal error on rank " << rank << ": ";
-    std::cerr << error.what();
-    if (code == core::ExitCode::kInternal && known != nullptr) std::cerr << " (" << known->where() << ")";
-    std::cerr << std::endl;
+    // One write, or the lines of several ranks come out mixed.
+    std::string line = "snell: ";
+    if (code == core::ExitCode::kInternal) line += core::str("internal error on rank ", rank, ": ");
+    line += error.what();
+    if (code == core::ExitCode::kInternal && known != nullptr) line += core::str(" (", known->where(), ")");
+    std::cerr << line + "\n";
   }
   return static_cast<int>(code);
 }

@@ -30,7 +30,7 @@ static int run(const std::string& how, bool launched) {
 }
 
 static int fail(const core::Error& error) {
-  std::cerr << error.what() << "\n";
+  std::cerr << core::str(error.what(), "\n");  // one write: the ranks share the terminal
   return static_cast<int>(error.exit_code());
 }
 

@@ -25,8 +25,11 @@ int main(int argc, char** argv) {
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   const char* wanted = std::getenv("SNELL_TEST_WORLD_SIZE");
   if (wanted == nullptr || std::atoi(wanted) != size) {
-    std::cerr << "this test was started with " << size << " ranks, SNELL_TEST_WORLD_SIZE asks for "
-              << (wanted == nullptr ? "(unset)" : wanted) << "\n";
+    // One rank, or the lines of several come out mixed.
+    if (rank == 0) {
+      std::cerr << "this test was started with " << size << " ranks, SNELL_TEST_WORLD_SIZE asks for "
+                << (wanted == nullptr ? "(unset)" : wanted) << "\n";
+    }
     MPI_Finalize();
     return 1;
   }
