@@ -25,7 +25,7 @@ SNELL_CLANG_MIN=15
 
 # --- Debian packages: what the build and the quickstart need ---
 SNELL_APT_PACKAGES=(
-  build-essential pkg-config ccache mold python3-venv
+  build-essential pkg-config ccache mold python3-venv curl
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
   libyaml-cpp-dev nlohmann-json3-dev libcli11-dev libgoogle-glog-dev libgtest-dev libgmock-dev
   libzip-dev zlib1g-dev libxxhash-dev libjpeg-dev libpng-dev libwebp-dev

@@ -8,7 +8,11 @@ namespace snell::nn {
 
 void bind(config::Binder& b, BackboneConfig& c) {
   b.field("name", c.name, "architecture", config::one_of(backbones().names()));
-  b.field("weights", c.weights, "file of published weights (.safetensors, .npz); empty: generated from the seed");
+  b.field("weights", c.weights,
+          "file of published weights (.safetensors, .pth, .npz), see docs/weights.md; empty: generated from the seed");
+  b.field("load_head", c.load_head, "whether the head comes from `weights`, too; else it is new");
+  b.field("allow_missing", c.allow_missing, "tensors that `weights` may lack, as names or patterns: [norm.*]");
+  b.field("allow_unexpected", c.allow_unexpected, "tensors in `weights` that the backbone may have no place for");
   b.field("image_size", c.image_size, "height and width of the input in pixels", config::in_range(1, 4096));
   b.field("patch_size", c.patch_size, "height and width of a patch in pixels", config::in_range(1, 4096));
   b.field("in_chans", c.in_chans, "channels of the input", config::in_range(1, 64));

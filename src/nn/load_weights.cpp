@@ -1,8 +1,11 @@
 #include "snell/nn/load_weights.h"
 
-#include <cmath>
+#include <fnmatch.h>
+
+#include <algorithm>
 #include <set>
 
+#include "resize.h"
 #include "snell/core/error.h"
 #include "weight_names.h"
 
@@ -41,98 +44,113 @@ std::string preview(const std::vector<std::string>& names) {
   return core::str(core::join(first), names.size() > 8 ? core::str(", … (", names.size(), " in all)") : "");
 }
 
-// [1, 1 + S², D] to another grid: bicubic without antialiasing, the class token kept (method.md, timm before 0.9).
-at::Tensor resize_position_embedding(const at::Tensor& from, int64_t tokens) {
-  const auto side_of = [](int64_t n) {
-    return static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(n - 1))));
-  };
-  const int64_t old_side = side_of(from.size(1)), new_side = side_of(tokens), features = from.size(2);
-  if (old_side * old_side != from.size(1) - 1 || new_side * new_side != tokens - 1) return from;  // its shape will tell
-  const at::Tensor grid = from.slice(1, 1).reshape({1, old_side, old_side, features}).permute({0, 3, 1, 2});
-  const at::Tensor resized = at::upsample_bicubic2d(grid.to(at::kDouble), {new_side, new_side}, false);
-  const at::Tensor patches = resized.permute({0, 2, 3, 1}).reshape({1, new_side * new_side, features});
-  return at::cat({from.slice(1, 0, 1), patches.to(from.scalar_type())}, 1);
-}
-
 class Loader {
  public:
   Loader(Backbone& backbone, const io::TensorSource& source, const LoadOptions& options)
-      : backbone_(backbone), options_(options), readers_(timm_names(source)) {
+      : backbone_(backbone), options_(options), names_(timm_names(source)) {
     report_.path = source.path();
     report_.format = source.format();
     for (const auto& name : source.names()) left_over_.insert(name);
   }
 
   LoadReport run() {
-    std::vector<std::string> missing;
     for (auto& [name, tensor] : backbone_.published()) {
-      if (is_head(name) && !options_.load_head) continue;
-      const auto reader = readers_.find(name);
-      if (reader == readers_.end()) {
-        missing.push_back(name);
-        continue;
-      }
-      for (const auto& used : reader->second.file_names) left_over_.erase(used);
-      copy(name, reader->second.read(), tensor);
+      if (!is_head(name) || options_.load_head) load(name, tensor);
     }
-    for (const auto& [name, reader] : readers_) {
-      if (!is_head(name)) continue;
-      for (const auto& file_name : reader.file_names) ignore(file_name);
+    // A file without any adapter leaves them at their start values; one with some must fit.
+    if (std::ranges::any_of(names_.readers, [](const auto& entry) { return is_adapter(entry.first); })) {
+      for (auto& [name, tensor] : backbone_.adapters()) load(name, tensor);
     }
-    std::vector<std::string> unexpected(left_over_.begin(), left_over_.end());
-    std::erase_if(unexpected, [&](const std::string& name) { return name.find("pre_logits/") != std::string::npos; });
-    if (!missing.empty() || !unexpected.empty()) fail(missing, unexpected);
+    for (const auto& [file_name, why] : names_.ignored) ignore(file_name, why);
+    for (const auto& [name, reader] : names_.readers) {
+      const bool head = is_head(name);
+      if (!head && !name.starts_with("pre_logits.")) continue;
+      for (const auto& file_name : reader.file_names) ignore(file_name, head ? "the head" : "no such layer here");
+    }
+    for (const auto& file_name : std::set<std::string>(left_over_)) {
+      if (allowed(file_name, options_.allow_unexpected)) ignore(file_name, "allowed by backbone.allow_unexpected");
+    }
+    if (!missing_.empty() || !left_over_.empty()) fail();
     return std::move(report_);
   }
 
  private:
-  bool is_head(const std::string& name) const {
-    return name.starts_with(backbone_.head_name() + ".") || name.starts_with("pre_logits");
+  bool is_head(const std::string& name) const { return name.starts_with(backbone_.head_name() + "."); }
+  static bool is_adapter(const std::string& name) { return name.find(".additional_") != std::string::npos; }
+  static bool allowed(const std::string& name, const std::vector<std::string>& patterns) {
+    return std::ranges::any_of(
+        patterns, [&](const std::string& pattern) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
   }
 
-  void ignore(const std::string& file_name) {
-    if (left_over_.erase(file_name) > 0) report_.ignored.push_back(file_name);
+  void ignore(const std::string& file_name, const std::string& why) {
+    if (left_over_.erase(file_name) > 0) report_.tensors.push_back({LoadAction::kIgnored, file_name, why});
   }
 
-  void copy(const std::string& name, at::Tensor from, at::Tensor& to) {
-    if (name == "pos_embed" && from.dim() == 3 && from.size(1) != to.size(1)) {
-      from = resize_position_embedding(from, to.size(1));
-      report_.resized.push_back(name);
+  void load(const std::string& name, at::Tensor& to) {
+    const auto reader = names_.readers.find(name);
+    if (reader != names_.readers.end()) {
+      for (const auto& used : reader->second.file_names) left_over_.erase(used);
+      copy(name, reader->second, to);
+    } else if (allowed(name, options_.allow_missing)) {
+      report_.tensors.push_back({LoadAction::kMissing, name, "allowed by backbone.allow_missing"});
+    } else {
+      missing_.push_back(name);
+    }
+  }
+
+  void copy(const std::string& name, const NamedReader& reader, at::Tensor& to) {
+    at::Tensor from = reader.read();
+    LoadedTensor row{LoadAction::kLoaded, name, {}};
+    if (reader.file_names != std::vector<std::string>{name} || from.scalar_type() != to.scalar_type()) {
+      row.action = LoadAction::kConverted;
+      row.note = core::join(reader.file_names) +
+                 (from.scalar_type() == to.scalar_type() ? "" : core::str(" (", from.scalar_type(), ")"));
+    }
+    if (at::Tensor resized = fit(name, from, to); !resized.is_same(from)) {
+      row.action = LoadAction::kResized;
+      row.note = core::str(from.sizes(), " -> ", resized.sizes());
+      from = resized;
     }
     // A matrix that the file keeps as a 1 x 1 convolution.
     if (from.dim() == 4 && to.dim() == 2 && from.size(2) == 1 && from.size(3) == 1) from = from.flatten(1);
-    if (from.sizes() != to.sizes()) {
-      throw core::WeightsError(core::str(report_.path, ": ", name, " has the shape ", from.sizes(),
-                                         ", this backbone needs ", to.sizes(),
+    if (from.sizes() != to.sizes() || !from.is_floating_point()) {
+      throw core::WeightsError(core::str(report_.path, ": ", name, " is ", from.scalar_type(), " ", from.sizes(),
+                                         ", this backbone needs ", to.scalar_type(), " ", to.sizes(),
                                          ". Choose the backbone that the file was made for."));
     }
     at::NoGradGuard no_grad;
     to.copy_(from);
-    report_.loaded.push_back(name);
+    report_.tensors.push_back(std::move(row));
   }
 
-  [[noreturn]] void fail(const std::vector<std::string>& missing, const std::vector<std::string>& unexpected) const {
+  static at::Tensor fit(const std::string& name, const at::Tensor& from, const at::Tensor& to) {
+    if (from.sizes() == to.sizes() || !from.is_floating_point()) return from;
+    if (name == "pos_embed") return resize_position_embedding(from, to.size(1));
+    if (name.ends_with(".relative_position_bias_table")) return resize_bias_table(from, to.size(0));
+    return from;
+  }
+
+  [[noreturn]] void fail() const {
+    const std::vector<std::string> unexpected(left_over_.begin(), left_over_.end());
     std::string message = core::str(report_.path, " (", report_.format, ") does not fit this backbone.");
-    if (!missing.empty()) message += core::str(" It lacks: ", preview(missing), ".");
+    if (!missing_.empty()) message += core::str(" It lacks: ", preview(missing_), ".");
     if (!unexpected.empty()) message += core::str(" It holds what the backbone has not: ", preview(unexpected), ".");
-    throw core::WeightsError(message + " Choose the backbone that the file was made for.");
+    const bool has_adapters = std::ranges::any_of(unexpected, is_adapter);
+    throw core::WeightsError(
+        message + (has_adapters ? " Choose the adapter, rank and targets that the file was trained with."
+                                : " Choose the backbone that the file was made for, or allow these names with "
+                                  "backbone.allow_missing or backbone.allow_unexpected."));
   }
 
   Backbone& backbone_;
   LoadOptions options_;
-  ReaderMap readers_;
+  WeightNames names_;
   std::set<std::string> left_over_;
+  std::vector<std::string> missing_;
   LoadReport report_;
 };
 
 }  // namespace
-
-std::string LoadReport::text() const {
-  std::string out = core::str("loaded ", loaded.size(), " tensors from ", path, " (", format, ")");
-  if (!resized.empty()) out += core::str("; resized ", core::join(resized));
-  if (!ignored.empty()) out += core::str("; ignored ", preview(ignored));
-  return out;
-}
 
 LoadReport load_weights(Backbone& backbone, const io::TensorSource& source, const LoadOptions& options) {
   return Loader(backbone, source, options).run();

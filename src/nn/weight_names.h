@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "snell/io/tensor_source.h"
 #include "snell/nn/backbone.h"
@@ -17,7 +18,25 @@ struct NamedReader {
 };
 using ReaderMap = std::map<std::string, NamedReader>;
 
-// Recognises Google's names, and fuses separate q, k and v into qkv; everything else keeps its name.
-ReaderMap timm_names(const io::TensorSource& source);
+struct IgnoredName {
+  std::string file_name, why;
+};
+
+struct WeightNames {
+  ReaderMap readers;
+  std::vector<IgnoredName> ignored;  // what a backbone has no use for, whichever it is
+};
+
+// Recognises the files of
+//   Google's ViT (JAX, .npz): [in, out] kernels, names such as "Transformer/encoderblock_0/LayerNorm_0/scale";
+//   MAE and MoCo v3 (timm's names; a decoder, "module.", "base_encoder."), also with separate q, k and v;
+//   Microsoft's Swin (downsampling at the end of a stage, tables of relative positions);
+//   Facebook's ConvNeXt ("downsample_layers.0.0.weight", "stages.0.0.dwconv.weight");
+//   the published SNELL code ("stem.proj.weight", adapters with their fixed coefficients);
+//   this program ("param/", "thresholds/"); all else keeps its name: timm's.
+WeightNames timm_names(const io::TensorSource& source);
+
+// Google's names, if the file has them under `prefix`.
+ReaderMap google_names(const io::TensorSource& source, const std::string& prefix);
 
 }  // namespace snell::nn

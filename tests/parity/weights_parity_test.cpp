@@ -48,7 +48,7 @@ TEST(WeightsParity, ConvNextOfTimm) {
 
   Loaded headless{make_backbone(test::backbone_config(expected), 9, LinearFactory(false), {}), {}};
   headless.report = load_weights(*headless.backbone, *source);
-  EXPECT_EQ(headless.report.ignored, (std::vector<std::string>{"head.fc.bias", "head.fc.weight"}));
+  EXPECT_EQ(headless.report.names(LoadAction::kIgnored), (std::vector<std::string>{"head.fc.bias", "head.fc.weight"}));
   const at::NoGradGuard no_grad;
   EXPECT_RELATIVE(headless.backbone->forward_features(expected.tensor("images", at::kFloat), {}),
                   expected.tensor("features"), 1e-5, "features");
@@ -56,13 +56,13 @@ TEST(WeightsParity, ConvNextOfTimm) {
 
 TEST(WeightsParity, PositionEmbeddingOfAnotherGrid) {
   const Loaded model = load_vit("vit_timm.safetensors", 64, true);
-  EXPECT_EQ(model.report.resized, std::vector<std::string>{"pos_embed"});
+  EXPECT_EQ(model.report.names(LoadAction::kResized), std::vector<std::string>{"pos_embed"});
   expect_outputs(model, "vit_resized_64.expected.safetensors");
 }
 
 TEST(WeightsParity, TheHeadIsNewUnlessAskedFor) {
   const Loaded model = load_vit("vit_google.npz", 32, false);
-  EXPECT_EQ(model.report.ignored, (std::vector<std::string>{"head/bias", "head/kernel"}));
+  EXPECT_EQ(model.report.names(LoadAction::kIgnored), (std::vector<std::string>{"head/bias", "head/kernel", "pre_logits/bias", "pre_logits/kernel"}));
   EXPECT_EQ(model.backbone->head_weight().abs().max().item<float>(), 0.0f);
 }
 

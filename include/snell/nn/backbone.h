@@ -20,6 +20,8 @@ namespace snell::nn {
 struct BackboneConfig {
   std::string name = "vit";
   std::string weights;  // file of published weights; empty: generated from the seed
+  bool load_head = false;
+  std::vector<std::string> allow_missing = {}, allow_unexpected = {};
   int64_t image_size = 224;
   int64_t patch_size = 16;
   int64_t in_chans = 3;

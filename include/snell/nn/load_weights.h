@@ -1,4 +1,5 @@
-// Published weights into a backbone: timm's names, separate q, k and v, and Google's JAX files.
+// Published weights into a backbone: timm's names, Google's, MAE's, MoCo v3's, Microsoft's, Facebook's, the published
+// SNELL code's and this program's own.
 #pragma once
 
 #include <string>
@@ -11,18 +12,38 @@ namespace snell::nn {
 
 struct LoadOptions {
   bool load_head = false;  // false: the file's head is ignored, whatever its size (fine-tuning starts with a new one)
+  // Names, or patterns with * and ?, of tensors that the file may lack (they keep their start values), and of tensors
+  // in the file that the backbone may have no place for.
+  std::vector<std::string> allow_missing = {}, allow_unexpected = {};
+};
+
+enum class LoadAction {
+  kLoaded,     // as it is
+  kConverted,  // another name, layout or type
+  kResized,    // a position embedding or bias table of another grid
+  kIgnored,    // in the file, not needed
+  kMissing,    // not in the file, and allowed to be
+};
+
+struct LoadedTensor {
+  LoadAction action = LoadAction::kLoaded;
+  std::string name;  // the model's; of an ignored tensor the file's
+  std::string note;  // where it comes from, or why it is ignored
 };
 
 struct LoadReport {
   std::string path, format;
-  std::vector<std::string> loaded;   // names of the model's tensors
-  std::vector<std::string> resized;  // position embeddings of another grid
-  std::vector<std::string> ignored;  // names in the file that fine-tuning does not need (its head)
-  std::string text() const;          // one line for the log
+  std::vector<LoadedTensor> tensors;
+  int64_t count(LoadAction action) const;
+  std::vector<std::string> names(LoadAction action) const;
+  std::string text() const;  // one line for the log
+  // A line a kind of tensor: layers that differ by their numbers only are counted ("blocks.*.norm1.weight", 12).
+  std::string table() const;
 };
 
-// Copies every published tensor from `source`, converting type and layout. Throws WeightsError that names what is
-// missing, left over or of the wrong shape.
+// Copies every published tensor from `source`, converting type and layout, and the adapters where the file holds some
+// (the published code's *_model_best.pth, this program's model.safetensors). One tensor of the file is read at a time.
+// Throws WeightsError that names what is missing, left over, or of the wrong shape or type.
 LoadReport load_weights(Backbone& backbone, const io::TensorSource& source, const LoadOptions& options = {});
 
 // A view of a file's tensor for LibTorch, on the CPU, in the file's type; it keeps the file's bytes alive.
