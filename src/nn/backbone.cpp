@@ -2,6 +2,7 @@
 
 #include "snell/nn/convnext.h"
 #include "snell/nn/init.h"
+#include "snell/nn/swin.h"
 #include "snell/nn/vit.h"
 
 namespace snell::nn {
@@ -16,27 +17,37 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.field("image_size", c.image_size, "height and width of the input in pixels", config::in_range(1, 4096));
   b.field("patch_size", c.patch_size, "height and width of a patch in pixels", config::in_range(1, 4096));
   b.field("in_chans", c.in_chans, "channels of the input", config::in_range(1, 64));
-  b.field("embed_dim", c.embed_dim, "features of a token", config::in_range(1, 65536));
+  b.field("embed_dim", c.embed_dim, "features of a token; swin: of the first stage, doubled in each",
+          config::in_range(1, 65536));
   b.field("depth", c.depth, "number of blocks", config::in_range(1, 1024));
-  b.field("num_heads", c.num_heads, "attention heads", config::in_range(1, 1024));
+  b.field("num_heads", c.num_heads, "attention heads; swin: of the first stage, doubled in each",
+          config::in_range(1, 1024));
   b.field("mlp_ratio", c.mlp_ratio, "hidden features of the MLP over embed_dim", config::in_range(0.01, 64));
   b.field("qkv_bias", c.qkv_bias, "whether q, k and v have a bias");
   b.field("layer_norm_eps", c.layer_norm_eps, "epsilon of the layer norms", config::positive());
   b.field("global_pool", c.global_pool, "what the head sees", config::one_of({"token", "avg"}));
   b.field("drop_path", c.drop_path, "rate of the last block's drop path; earlier ones rise to it linearly",
           config::in_range(0, 0.99));
-  b.field("depths", c.depths, "convnext: blocks of each stage", config::in_range(1, 1024));
+  b.field("depths", c.depths, "convnext, swin: blocks of each stage", config::in_range(1, 1024));
   b.field("dims", c.dims, "convnext: features of each stage", config::in_range(1, 65536));
   b.field(
       "unbiased_norm", c.unbiased_norm,
       "convnext: whether the norms before downsampling divide the variance by C - 1, as the published SNELL code does; "
       "ConvNeXt's authors and timm divide by C");
+  b.field("window_size", c.window_size,
+          "swin: height and width of an attention window in patches; a smaller map is one window",
+          config::in_range(1, 1024));
+  b.require(c.name != "swin" || (!c.depths.empty() && c.depths.size() <= 8), "depths",
+            "depths needs one number a stage, 1 to 8 stages");
   b.require(c.name != "convnext" || (!c.depths.empty() && c.depths.size() == c.dims.size() && c.dims.size() <= 8),
             "depths", "depths and dims need one number a stage, 1 to 8 stages");
   b.require(c.name != "convnext" || c.image_size / c.patch_size >= int64_t{1} << (c.dims.size() - 1), "image_size",
             core::str("each stage but the first halves the map: at least ",
                       c.patch_size << (c.dims.empty() ? 0 : c.dims.size() - 1), " pixels are needed"));
-  b.require(c.image_size % c.patch_size == 0, "patch_size", core::str("must divide image_size (", c.image_size, ")"));
+  const int64_t below = c.image_size / c.patch_size * c.patch_size;
+  b.require(c.image_size % c.patch_size == 0, "image_size",
+            core::str("must be a multiple of patch_size (", c.patch_size, "); ",
+                      below > 0 ? core::str(below, " or ") : "", below + c.patch_size, " would do"));
   b.require(c.embed_dim % c.num_heads == 0, "num_heads", core::str("must divide embed_dim (", c.embed_dim, ")"));
 }
 
@@ -85,6 +96,9 @@ static core::Registry<BackboneFactory> all_backbones() {
                               const TensorPlace& place) {
     return std::make_unique<ConvNext>(config, num_classes, factory, place);
   });
+  registry.add("swin",
+               [](const BackboneConfig& config, int64_t num_classes, const ProjectionFactory& factory,
+                  const TensorPlace& place) { return std::make_unique<Swin>(config, num_classes, factory, place); });
   return registry;
 }
 

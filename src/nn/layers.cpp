@@ -1,5 +1,7 @@
 #include "snell/nn/layers.h"
 
+#include <cmath>
+
 #include "snell/nn/masks.h"
 
 namespace snell::nn {
@@ -23,6 +25,10 @@ Conv::Conv(int64_t out_channels, int64_t in_channels_a_group, int64_t side, cons
 void Conv::append_to(Parameters& out, const std::string& path) const {
   out.push_back({path + ".weight", weight});
   out.push_back({path + ".bias", bias});
+}
+
+double Conv::default_bound() const {
+  return 1.0 / std::sqrt(static_cast<double>(weight.numel() / weight.size(0)));
 }
 
 ProjectionSpec projection_spec(const std::string& parent, const std::string& name, int64_t in_features,

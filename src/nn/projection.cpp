@@ -39,7 +39,7 @@ struct HandleHolder : torch::CustomClassHolder {
 class FrozenLinearFunction : public torch::autograd::Function<FrozenLinearFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
-                            const c10::intrusive_ptr<HandleHolder>& holder, const at::Tensor& bias_O) {
+                            const c10::intrusive_ptr<HandleHolder>& holder, const std::optional<at::Tensor>& bias_O) {
     ctx->saved_data["weight"] = c10::IValue::make_capsule(holder);
     at::Tensor y = at::linear(x, holder->handle->acquire(), bias_O);
     holder->handle->release();
@@ -63,7 +63,8 @@ class FrozenLinear : public ProjectionGroup {
     if (spec.bias) bias_O_ = at::zeros({spec.out_features}, place.options());
   }
   at::Tensor forward(const at::Tensor& x, const core::StepContext&) const override {
-    return FrozenLinearFunction::apply(x, holder_, bias_O_);
+    // An undefined tensor would be taken for one that autograd should follow.
+    return FrozenLinearFunction::apply(x, holder_, bias_O_.defined() ? std::optional(bias_O_) : std::nullopt);
   }
   Parameters published() const override { return weight_and_bias(spec_, weight_OI_, bias_O_); }
 

@@ -39,13 +39,20 @@ TEST(WeightsParity, TimmAndGoogle) {
   }
 }
 
-TEST(WeightsParity, ConvNextOfTimm) {
-  const test::Fixture expected(test::fixture_folder() + "/weights/convnext.expected.safetensors");
-  Loaded model{make_backbone(test::backbone_config(expected), 7, LinearFactory(false), {}), {}};
-  const auto source = io::open_tensors(test::fixture_folder() + "/weights/convnext_timm.safetensors");
-  model.report = load_weights(*model.backbone, *source, {true});
-  expect_outputs(model, "convnext.expected.safetensors");
+TEST(WeightsParity, ConvNextAndSwinOfTimm) {
+  for (const std::string name : {"convnext", "swin"}) {
+    SCOPED_TRACE(name);
+    const test::Fixture expected(test::fixture_folder() + "/weights/" + name + ".expected.safetensors");
+    Loaded model{make_backbone(test::backbone_config(expected), 7, LinearFactory(false), {}), {}};
+    const auto source = io::open_tensors(test::fixture_folder() + "/weights/" + name + "_timm.safetensors");
+    model.report = load_weights(*model.backbone, *source, {true});
+    expect_outputs(model, name + ".expected.safetensors");
+  }
+}
 
+TEST(WeightsParity, ABackboneOfAnotherHeadTakesTheRest) {
+  const test::Fixture expected(test::fixture_folder() + "/weights/convnext.expected.safetensors");
+  const auto source = io::open_tensors(test::fixture_folder() + "/weights/convnext_timm.safetensors");
   Loaded headless{make_backbone(test::backbone_config(expected), 9, LinearFactory(false), {}), {}};
   headless.report = load_weights(*headless.backbone, *source);
   EXPECT_EQ(headless.report.names(LoadAction::kIgnored), (std::vector<std::string>{"head.fc.bias", "head.fc.weight"}));

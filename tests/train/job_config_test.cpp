@@ -52,25 +52,42 @@ TEST(JobConfig, EverySettingIsInTheComposedConfig) {
   const auto composed = [](const std::vector<std::string>& overrides) {
     return config::compose(kConfigs, "config", overrides).root;
   };
-  config::Node vit = composed({"data=mnist5k"}), convnext = composed({"data=mnist5k", "backbone=convnext_tiny"});
+  config::Node vit = composed({"data=mnist5k"}), convnext = composed({"data=mnist5k", "backbone=convnext_tiny"}),
+               swin = composed({"data=mnist5k", "backbone=swin_tiny_patch4_window7_224"});
   for (const auto& field : config::describe_section<JobConfig>("")) {
-    config::Node& root = field.doc.starts_with("convnext:") ? convnext : vit;
+    config::Node& root = field.doc.starts_with("convnext") ? convnext : field.doc.starts_with("swin:") ? swin : vit;
     EXPECT_NE(root.select(field.key), nullptr) << field.key << " is missing in configs/";
   }
 }
 
+// The error of a job with this backbone and setting.
+std::string message_of(const std::string& backbone, const std::string& setting) {
+  try {
+    bound({"data=mnist5k", "backbone=" + backbone, setting});
+  } catch (const core::ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
 TEST(JobConfig, ConvNextNeedsAStageForEachNumberAndPixelsForEachStage) {
-  const auto message_of = [](const std::string& setting) -> std::string {
-    try {
-      bound({"data=mnist5k", "backbone=convnext_tiny", setting});
-    } catch (const core::ConfigError& error) {
-      return error.what();
-    }
-    return "no error";
-  };
-  EXPECT_NE(message_of("backbone.depths=[1,1]").find("one number a stage"), std::string::npos);
-  EXPECT_NE(message_of("backbone.image_size=16").find("at least 32 pixels are needed"), std::string::npos);
-  EXPECT_EQ(message_of("backbone.image_size=32"), "no error");
+  EXPECT_NE(message_of("convnext_tiny", "backbone.depths=[1,1]").find("one number a stage"), std::string::npos);
+  EXPECT_NE(message_of("convnext_tiny", "backbone.image_size=16").find("at least 32 pixels are needed"),
+            std::string::npos);
+  EXPECT_EQ(message_of("convnext_tiny", "backbone.image_size=32"), "no error");
+}
+
+TEST(JobConfig, SwinTakesAnyNumberOfWholePatches) {
+  const std::string swin = "swin_tiny_patch4_window7_224";
+  for (const std::string size : {"4", "28", "100", "224", "384"}) {
+    EXPECT_EQ(message_of(swin, "backbone.image_size=" + size), "no error");
+  }
+  EXPECT_NE(message_of(swin, "backbone.image_size=225").find("multiple of patch_size (4); 224 or 228 would do"),
+            std::string::npos);
+  EXPECT_NE(message_of(swin, "backbone.image_size=3").find("multiple of patch_size (4); 4 would do"),
+            std::string::npos);
+  EXPECT_NE(message_of(swin, "backbone.depths=[]").find("1 to 8 stages"), std::string::npos);
+  EXPECT_NE(message_of(swin, "backbone.num_heads=5").find("must divide embed_dim (96)"), std::string::npos);
 }
 
 // docs/config.md holds the table between two marks. SNELL_UPDATE_DOCS=1 writes it anew.

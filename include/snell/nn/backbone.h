@@ -34,6 +34,7 @@ struct BackboneConfig {
   std::string global_pool = "token";
   double drop_path = 0.1;
   std::vector<int64_t> depths, dims;
+  int64_t window_size = 7;
   bool unbiased_norm = false;
 };
 

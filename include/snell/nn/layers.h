@@ -26,6 +26,8 @@ struct Conv {
   at::Tensor weight, bias;
   Conv(int64_t out_channels, int64_t in_channels_a_group, int64_t side, const TensorPlace& place);
   void append_to(Parameters& out, const std::string& path) const;
+  // Where PyTorch draws a new convolution's weight and bias from: within ±1/√(fan-in).
+  double default_bound() const;
 };
 
 // The spec of parent + "." + name, its out features cut evenly into `slices`.
