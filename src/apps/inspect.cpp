@@ -22,8 +22,9 @@ using core::str;
 using nlohmann::ordered_json;
 
 constexpr const char* kAccepted =
-    "`snell inspect` reads a data set (.h5), a weight file (.safetensors, .npz), a checkpoint folder (with "
-    "manifest.json) or a run's folder (with config.yaml)";
+    "`snell inspect` reads a data set (.h5), a weight file (safetensors, also in shards; .npz; torch.save's), a "
+    "checkpoint folder (with manifest.json), a run's folder (with config.yaml) or a model's (with model.safetensors or "
+    "model.safetensors.index.json)";
 
 struct Options {
   std::string path;
@@ -116,20 +117,12 @@ std::string verify_weights(const io::TensorSource& source) {
     ckpt::import_trained(source.path());
     return "every checksum matches";
   }
-  for (const std::string& name : source.names()) source.read(name);
+  source.verify();
   return "every tensor can be read";
 }
 
-std::unique_ptr<io::TensorSource> open_weights(const std::string& path) {
-  try {
-    return io::open_tensors(path);
-  } catch (const core::WeightsError& error) {
-    throw core::WeightsError(str(error.what(), ". ", kAccepted));
-  }
-}
-
 Findings inspect_weights(const std::string& path, bool verify) {
-  const auto source = open_weights(path);
+  const auto source = io::open_tensors(path);
   report::Table table({{"name", "tensor"}, {"dtype", "type"}, {"shape", "shape"}, {"bytes", "bytes"}});
   int64_t elements = 0, bytes = 0;
   ordered_json tensors = ordered_json::array();
@@ -164,7 +157,10 @@ Findings inspect(const std::string& path, bool verify) {
   if (fs::is_directory(status)) {
     if (fs::exists(path + "/" + ckpt::kManifestName, error)) return inspect_checkpoint(path, verify);
     if (fs::exists(path + "/config.yaml", error)) return inspect_run(path, verify);
-    throw core::DataError(str("the folder '", path, "' holds neither manifest.json nor config.yaml; ", kAccepted));
+    for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+      if (fs::exists(str(path, "/", name), error)) return inspect_weights(path, verify);
+    }
+    throw core::DataError(str("the folder '", path, "' holds nothing that is known here; ", kAccepted));
   }
   if (data::looks_like_dataset(path)) return inspect_dataset(path, verify);
   return inspect_weights(path, verify);

@@ -21,8 +21,7 @@ namespace {
 
 class SafetensorsFile : public TensorSource {
  public:
-  explicit SafetensorsFile(const std::string& path)
-      : path_(path), file_(MappedFile::open(path, raise_weights_error)), header_(parse(path, file_->bytes())) {
+  explicit SafetensorsFile(const FileBytes& file) : path_(file.path), header_(parse(file)) {
     for (size_t i = 0; i < header_.tensors.size(); ++i) index_.emplace(header_.tensors[i].name, i);
   }
 
@@ -43,12 +42,16 @@ class SafetensorsFile : public TensorSource {
 
   HostTensor read(const std::string& name) const override {
     const TensorEntry& entry = find(name);
-    HostTensor tensor{entry.dtype, entry.shape, data_.subspan(entry.begin, entry.end - entry.begin), file_};
+    const FileBytes part = data_.part(entry.begin, entry.end - entry.begin);
+    HostTensor tensor{entry.dtype, entry.shape, part.bytes, nullptr};
     // The format does not promise alignment, but whoever reads the bytes as numbers needs it.
     if (reinterpret_cast<uintptr_t>(tensor.bytes.data()) % static_cast<uintptr_t>(size_of(entry.dtype)) != 0) {
       auto copy = std::make_shared<std::vector<std::byte>>(tensor.bytes.begin(), tensor.bytes.end());
+      part.give_back();
       tensor.bytes = *copy;
       tensor.keep_alive = std::move(copy);
+    } else {
+      tensor.keep_alive = part.lease();
     }
     check_bools(tensor, path_, name);
     return tensor;
@@ -61,9 +64,11 @@ class SafetensorsFile : public TensorSource {
     return header_.tensors[found->second];
   }
 
-  SafetensorsHeader parse(const std::string& path, std::span<const std::byte> bytes) {
+  SafetensorsHeader parse(const FileBytes& file) {
+    const std::span<const std::byte> bytes = file.bytes;
     const auto refuse = [&](const std::string& what) {
-      raise_weights_error(str("'", path, "' is not a sound safetensors file: ", what, "; fetch or write it again"));
+      raise_weights_error(
+          str("'", file.path, "' is not a sound safetensors file: ", what, "; fetch or write it again"));
     };
     uint64_t length = 0;
     if (bytes.size() < sizeof length) refuse(str("it has only ", bytes.size(), " bytes"));
@@ -74,26 +79,25 @@ class SafetensorsFile : public TensorSource {
     if (length > bytes.size() - sizeof length) {
       refuse(str("its header claims ", length, " bytes, the file has ", bytes.size(), ": it is cut off"));
     }
-    data_ = bytes.subspan(sizeof length + length);
+    data_ = file.part(sizeof length + length, bytes.size() - sizeof length - length);
     const auto text = bytes.subspan(sizeof length, length);
     SafetensorsHeader header;
     const std::string problem = parse_safetensors_header(
-        std::string_view(reinterpret_cast<const char*>(text.data()), text.size()), data_.size(), header);
+        std::string_view(reinterpret_cast<const char*>(text.data()), text.size()), data_.bytes.size(), header);
     if (!problem.empty()) refuse(problem);
     return header;
   }
 
   std::string path_;
-  std::shared_ptr<const MappedFile> file_;
-  std::span<const std::byte> data_;
+  FileBytes data_;  // what follows the header
   SafetensorsHeader header_;
   std::map<std::string, size_t> index_;
 };
 
 }  // namespace
 
-std::unique_ptr<TensorSource> open_safetensors(const std::string& path) {
-  return std::make_unique<SafetensorsFile>(path);
+std::unique_ptr<TensorSource> open_safetensors(const FileBytes& file) {
+  return std::make_unique<SafetensorsFile>(file);
 }
 
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, HostTensor>>& tensors,

@@ -1,8 +1,7 @@
 #include "snell/io/tensor_source.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
+#include <filesystem>
 
 #include "formats.h"
 #include "snell/core/error.h"
@@ -11,6 +10,8 @@
 namespace snell::io {
 
 using core::str;
+
+constexpr const char* kRead = "safetensors (whole or sharded), .npz and torch.save's files";
 
 void check_bools(const HostTensor& tensor, const std::string& path, const std::string& name) {
   if (tensor.dtype != DType::kBool) return;
@@ -27,25 +28,39 @@ void raise_unknown_tensor(const TensorSource& source, const std::string& name) {
                           near.empty() ? "" : str("; the nearest name is '", printable(near), "'")));
 }
 
-std::unique_ptr<TensorSource> open_tensors(const std::string& path) {
-  std::array<unsigned char, 9> head = {};
-  {
-    const std::shared_ptr<const MappedFile> file = MappedFile::open(path, raise_weights_error);
-    std::memcpy(head.data(), file->bytes().data(), std::min(head.size(), file->bytes().size()));
+void TensorSource::verify() const {
+  for (const std::string& name : names()) read(name);
+}
+
+std::unique_ptr<TensorSource> open_tensors(const FileBytes& file) {
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
+  if (text.starts_with("PK\x03\x04") || text.starts_with("PK\x05\x06")) {
+    auto zip = std::make_shared<const ZipFile>(file);
+    const bool torch = std::any_of(zip->entries().begin(), zip->entries().end(), is_torch_pickle);
+    return torch ? open_torch_zip(std::move(zip)) : open_npz(std::move(zip));
   }
-  const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
-  if (text.starts_with("PK\x03\x04") || text.starts_with("PK\x05\x06")) return open_npz(path);
-  if (head[8] == '{') return open_safetensors(path);
+  if (text.starts_with("\x80")) return open_torch_legacy(file);
   if (text.starts_with("\x89HDF\r\n\x1a\n")) {
-    raise_weights_error(str("'", path, "' is an HDF5 file; weights are read from .safetensors and .npz files"));
+    raise_weights_error(str("'", file.path, "' is an HDF5 file; weights are read from ", kRead));
   }
-  if (head[0] == 0x80) {
-    raise_weights_error(str("'", path,
-                            "' is a Python pickle, as torch.save writes; weights are read from .safetensors ",
-                            "and .npz files: save it again with safetensors.torch.save_file"));
+  // Read as a safetensors length the first eight bytes of a JSON text would be astronomical.
+  if (text.size() > 8 && text[8] == '{' && !text.starts_with('{')) return open_safetensors(file);
+  if (text.starts_with('{')) {
+    const bool short_header = text.size() > 8 && text[8] == '{' && number_at<uint64_t>(file.bytes, 0) < (1u << 30);
+    return short_header ? open_safetensors(file) : open_safetensors_index(file);
   }
-  raise_weights_error(str("'", path, "' is neither a .safetensors nor an .npz file (by its first bytes); ",
-                          "it may be cut off or of another format"));
+  raise_weights_error(str("'", file.path, "' is of none of the formats that weights are read from (", kRead,
+                          "), by its first bytes; it may be cut off"));
+}
+
+std::unique_ptr<TensorSource> open_tensors(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) return open_tensors(FileBytes::map(path));
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+    const std::string inside = (std::filesystem::path(path) / name).string();
+    if (std::filesystem::exists(inside, error)) return open_tensors(FileBytes::map(inside));
+  }
+  raise_weights_error(str("'", path, "' is a folder without model.safetensors and model.safetensors.index.json"));
 }
 
 }  // namespace snell::io

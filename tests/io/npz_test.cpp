@@ -125,9 +125,10 @@ TEST(Npz, RefusesWhatItDoesNotRead) {
 TEST(Npz, RefusesOtherArchives) {
   const Scratch scratch;
   write_zip(scratch / "a.npz", {{"model/data.pkl", "x"}});
-  EXPECT_THAT(message_of<WeightsError>([&] { open_tensors(scratch / "a.npz"); }), HasSubstr("torch.save"));
+  EXPECT_THAT(message_of<WeightsError>([&] { open_tensors(scratch / "a.npz"); }),
+              HasSubstr("its pickle does not start"));
   spill(scratch / "b.npz", "PK\x03\x04 and nothing");
-  EXPECT_THAT(message_of<WeightsError>([&] { open_tensors(scratch / "b.npz"); }), HasSubstr("cannot be opened"));
+  EXPECT_THAT(message_of<WeightsError>([&] { open_tensors(scratch / "b.npz"); }), HasSubstr("cut off"));
 }
 
 TEST(Npz, FindsAFlippedBitInTheData) {

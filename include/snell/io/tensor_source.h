@@ -14,17 +14,27 @@ class TensorSource {
  public:
   virtual ~TensorSource() = default;
   virtual const std::string& path() const = 0;
-  virtual const char* format() const = 0;              // "safetensors", "npz"
+  // "safetensors", "safetensors (sharded)", "npz", "torch (zip)", "torch (legacy)"
+  virtual const char* format() const = 0;
   virtual std::vector<std::string> names() const = 0;  // in the file's order
   // Shape and type without reading the data.
   virtual HostTensor describe(const std::string& name) const = 0;
-  // With bytes. Throws WeightsError when the name is unknown or the bytes cannot be read.
+  // With bytes. Throws WeightsError when the name is unknown, the bytes cannot be read, or their checksum (npz, torch
+  // (zip)) does not match. The bytes view the mapped file where they can; the pages count as the process's memory until
+  // the last copy of keep_alive goes, so take one tensor at a time to stay near the memory of one copy.
   virtual HostTensor read(const std::string& name) const = 0;
-  // Free text pairs (safetensors' __metadata__); empty where the format has none.
+  // safetensors' __metadata__; of a torch file "wrapper" (the key that holds the state dict, where one does),
+  // "other_keys" (beside it) and "not_tensors" (entries of the state dict that are left out).
   virtual const std::map<std::string, std::string>& metadata() const = 0;
+  // Reads everything once, also what no tensor uses, and throws WeightsError where the format can tell damage.
+  virtual void verify() const;
 };
 
-// Opens a file and recognises its format by content (safetensors, npz). Throws WeightsError (exit code 4).
+// Opens a weight file and recognises its format by content, not by name: safetensors, an index of safetensors shards
+// (model.safetensors.index.json), npz, and files of torch.save in both layouts, of which the state dict is taken (under
+// state_dict_ema, model_ema, state_dict, model, or at the top) and of which no code is ever run. A folder stands for
+// the model.safetensors or the model.safetensors.index.json in it. Throws WeightsError (exit code 4). Memory for
+// reading stays under 4 × the file's size + 64 MB, whatever the file claims.
 std::unique_ptr<TensorSource> open_tensors(const std::string& path);
 
 // Writes a safetensors file: to a temporary name beside it, flushed to disk, then renamed. Throws DiskError.
