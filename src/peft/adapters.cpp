@@ -16,11 +16,12 @@ BranchFactory kernel_adapter(bool mixed, bool sparse) {
   return [mixed, sparse](const std::string& path, int64_t in, int64_t out, const AdapterConfig& c,
                          const nn::TensorPlace& place) {
     const KernelDelta::Shape shape{in, out, c.rank, c.heads, c.norm_p, mixed};
-    // The published code's snell at s = 0 keeps everything and does not square; snella's does.
-    const bool competes = sparse && (mixed || c.sparsity > 0 || c.sparsifier == "soft_threshold");
+    // The published code's snell at s = 0 keeps everything and does not square; snella's does. A sparsity that an
+    // allocator moves must not change what is computed where it touches 0.
+    const bool moves = c.allocator.metric != "none";
+    const bool competes = sparse && (mixed || moves || c.sparsity > 0 || c.sparsifier == "soft_threshold");
     auto sparsifier = competes ? make_sparsifier(c) : std::make_unique<KeepAll>();
-    return std::make_shared<DeltaBranch>(
-        std::make_unique<KernelDelta>(path, shape, sparse ? c.sparsity : 0.0, std::move(sparsifier), place));
+    return std::make_shared<DeltaBranch>(std::make_unique<KernelDelta>(path, shape, std::move(sparsifier), place));
   };
 }
 

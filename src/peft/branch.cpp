@@ -1,6 +1,12 @@
 #include "snell/peft/branch.h"
 
+#include "snell/core/error.h"
+
 namespace snell::peft {
+
+void Branch::set_sparsity(double) {
+  throw core::Error("this adapter's entries do not compete, so it has no sparsity to set");
+}
 
 at::Tensor DeltaBranch::forward(const at::Tensor& x_TI, at::Tensor& kept) const {
   const Merged merged = delta_->merge({});

@@ -170,6 +170,9 @@ void bind(config::Binder& b, AdapterConfig& c) {
       "expressions over full names ('blocks\\.[0-5]\\..*')");
   b.field("exclude", c.exclude, "projections that get none, as in targets");
   b.field("class_token", c.class_token, "whether the class token trains");
+  b.section("allocator", c.allocator);
+  b.require(c.allocator.metric == "none" || competes(c), "allocator.metric",
+            core::str("adapter '", c.name, "' has no sparsity to share out (snell and snella have); use none"));
   b.require(!has_kernel(c) || c.rank % c.heads == 0, "rank", core::str("must be a multiple of heads (", c.heads, ")"));
 }
 

@@ -7,9 +7,9 @@
 
 namespace snell::peft {
 
-KernelDelta::KernelDelta(const std::string& path, const Shape& shape, double sparsity,
-                         std::unique_ptr<Sparsifier> sparsifier, const nn::TensorPlace& place)
-    : kernel_(shape.norm_p), sparsity_(sparsity), sparsifier_(std::move(sparsifier)) {
+KernelDelta::KernelDelta(const std::string& path, const Shape& shape, std::unique_ptr<Sparsifier> sparsifier,
+                         const nn::TensorPlace& place)
+    : kernel_(shape.norm_p), sparsifier_(std::move(sparsifier)) {
   const int64_t columns = shape.rank / shape.heads;
   core::check(columns > 0 && columns * shape.heads == shape.rank,
               core::str("rank ", shape.rank, " cannot be cut into ", shape.heads, " heads"));

@@ -60,6 +60,10 @@ void bind(config::Binder& b, JobConfig& c) {
   b.section("train", c.train);
   b.section("dist", c.dist);
   b.section("checkpoint", c.checkpoint);
+  const auto& allocator = c.adapter.allocator;
+  b.require(allocator.metric == "none" || allocator.warmup_epochs + allocator.final_epochs < c.train.epochs,
+            "adapter.allocator.warmup_epochs",
+            core::str("and final_epochs leave none of the train.epochs (", c.train.epochs, ") to share out in"));
   b.require(c.data.transform.size == c.backbone.image_size, "data.transform.size",
             core::str("must equal backbone.image_size (", c.backbone.image_size, ")"));
 }

@@ -1,9 +1,13 @@
 #include "snell/train/model.h"
 
+#include <map>
+
 #include "snell/core/log.h"
 #include "snell/nn/load_weights.h"
 
 namespace snell::train {
+
+static constexpr std::string_view kThresholds = "thresholds/";
 
 peft::TunedModel make_model(const JobConfig& config, int64_t num_classes, const nn::TensorPlace& place) {
   auto model = peft::make_tuned_model(config.backbone, config.adapter, num_classes, config.seed, place);
@@ -20,9 +24,24 @@ std::vector<ckpt::TensorRef> model_state(const peft::TunedModel& model) {
   std::vector<ckpt::TensorRef> out;
   for (const auto& [name, tensor] : model.backbone->trainable()) out.push_back({"param/" + name, tensor.detach()});
   for (const auto& [name, branch] : model.branches) {
-    out.push_back({"thresholds/" + name, at::full({1}, branch->sparsity(), at::kDouble)});
+    out.push_back({std::string(kThresholds) + name, at::full({1}, branch->sparsity(), at::kDouble)});
   }
   return out;
+}
+
+void restore_sparsities(const peft::TunedModel& model, const std::vector<ckpt::TensorRef>& state) {
+  std::map<std::string, double> stored;
+  for (const auto& [name, tensor] : state) {
+    if (name.starts_with(kThresholds)) stored[name.substr(kThresholds.size())] = tensor.item<double>();
+  }
+  for (const auto& [name, branch] : model.branches) {
+    const double sparsity = stored.at(name);
+    if (!(sparsity >= 0 && sparsity <= 1)) {
+      throw core::WeightsError(
+          core::str("the checkpoint holds a sparsity of ", sparsity, " for ", name, "; it must lie in [0, 1]"));
+    }
+    if (sparsity != branch->sparsity()) branch->set_sparsity(sparsity);
+  }
 }
 
 std::vector<dist::NamedTensor> trainable_tensors(const nn::Backbone& backbone) {

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -83,6 +84,22 @@ Recorder::Recorder(const JobConfig& config, const RunFacts& facts, const Positio
   state_->position = position;
 }
 Recorder::~Recorder() = default;
+
+void Recorder::on_allocation(const AllocationEvent& event) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const auto& layer : event.layers) {
+    const double kept = (1 - layer.sparsity) * static_cast<double>(layer.num_entries);
+    layers.push_back({{"layer", layer.name},
+                      {"sparsity", layer.sparsity},
+                      {"kept", std::llround(kept)},
+                      {"entries", layer.num_entries}});
+  }
+  state_->since_step.reset();
+  // The first step that trains with them: a resume before it writes them anew.
+  state_->metrics.write(
+      "sparsity",
+      {{"step", event.position.step + 1}, {"epoch", event.position.epoch + 1}, {"layers", std::move(layers)}});
+}
 
 void Recorder::on_step(const StepEvent& event) {
   State& s = *state_;

@@ -21,9 +21,13 @@ TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const st
   out.place = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
   out.checkpoint = find_checkpoint(config, which, control);
   control.all_or_none([&] { out.model = make_model(config, num_classes, out.place); });
-  auto tensors = model_state(out.model);
-  std::erase_if(tensors, [](const ckpt::TensorRef& ref) { return !ref.name.starts_with("param/"); });
-  out.step = ckpt::load(out.checkpoint, tensors, control, "param/").step;
+  const auto state = model_state(out.model);
+  for (const char* part : {"param/", "thresholds/"}) {
+    std::vector<ckpt::TensorRef> tensors = state;
+    std::erase_if(tensors, [&](const ckpt::TensorRef& ref) { return !ref.name.starts_with(part); });
+    out.step = ckpt::load(out.checkpoint, tensors, control, part).step;
+  }
+  control.all_or_none([&] { restore_sparsities(out.model, state); });
   return out;
 }
 

@@ -1,6 +1,7 @@
 #include "snell/train/trainer.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 
 #include "resume.h"
@@ -42,6 +43,19 @@ std::unique_ptr<data::DataLoader> make_train_loader(std::shared_ptr<const data::
                                             options);
 }
 
+// Rank 0 shares out: replicas whose scores differ in a last bit must not cut at different thresholds.
+std::optional<std::vector<double>> allocate_on_root(const peft::BudgetAllocator& allocator, int64_t epoch,
+                                                    dist::ControlPlane& control) {
+  const std::string bytes = control.root_decides([&] {
+    const auto found = allocator.allocate(epoch).value_or(std::vector<double>());
+    return std::string(reinterpret_cast<const char*>(found.data()), found.size() * sizeof(double));
+  });
+  if (bytes.empty()) return std::nullopt;
+  std::vector<double> out(bytes.size() / sizeof(double));
+  std::memcpy(out.data(), bytes.data(), bytes.size());
+  return out;
+}
+
 }  // namespace
 
 class Trainer::Run {
@@ -55,6 +69,8 @@ class Trainer::Run {
     control.all_or_none([&] { model_ = make_model(config, facts_.num_classes, place_); });
     trainables_ = trainable_tensors(*model_.backbone);
     optimizer_ = std::make_unique<Optimizer>(model_.backbone->trainable(), config.optim);
+    const auto& allocator = config.adapter.allocator;
+    if (allocator.metric != "none") allocator_.emplace(model_.branches, allocator, config.train.epochs);
     resume();
     dist::broadcast_parameters(trainables_, *communicator_);
     reducer_ = std::make_unique<dist::BucketedReducer>(trainables_, *communicator_, config.dist.bucket_mb << 20);
@@ -111,6 +127,9 @@ class Trainer::Run {
   std::vector<ckpt::TensorRef> all_state() const {
     auto tensors = model_state(model_);
     for (auto& ref : optimizer_->state()) tensors.push_back(std::move(ref));
+    if (allocator_) {
+      for (const auto& [name, tensor] : allocator_->state()) tensors.push_back({"allocator/" + name, tensor});
+    }
     return tensors;
   }
 
@@ -118,7 +137,9 @@ class Trainer::Run {
     const auto path = choose_checkpoint(config_, control_);
     if (!path) return;
     control_.all_or_none([&] { check_same_job(ckpt::read_manifest(*path), config_json_, *path); });
-    const ckpt::Manifest manifest = ckpt::load(*path, all_state(), control_);
+    const auto state = all_state();
+    const ckpt::Manifest manifest = ckpt::load(*path, state, control_);
+    control_.all_or_none([&] { restore_sparsities(model_, state); });
     position_ = position_of(manifest);
     optimizer_->set_steps_done(position_.step);
     facts_.resumed_from = *path;
@@ -142,10 +163,25 @@ class Trainer::Run {
 
   bool finished() const { return position_.step >= facts_.total_steps; }
 
+  // Once an epoch, which a resume in its middle does not begin anew.
+  void allocate() {
+    if (!allocator_ || position_.step_in_epoch > 0) return;
+    const auto sparsities = allocate_on_root(*allocator_, position_.epoch, control_);
+    if (!sparsities) return;
+    AllocationEvent event{position_, {}};
+    for (size_t i = 0; i < model_.branches.size(); ++i) {
+      const auto& [name, branch] = model_.branches[i];
+      branch->set_sparsity(sparsities->at(i));
+      event.layers.push_back({name, branch->num_entries(), branch->sparsity()});
+    }
+    for (auto* hook : hooks_) hook->on_allocation(event);
+  }
+
   // Runs to the end of the epoch under way, or of the run; the signal that stopped it, or 0.
   int run_epoch() {
     const double lr = learning_rate(config_.optim.schedule, config_.optim.lr, config_.train.epochs, position_.epoch);
     optimizer_->set_learning_rate(lr);
+    allocate();
     train_loader_->start_epoch(position_.epoch, position_.step_in_epoch);
     const StepParts parts{*model_.backbone, *optimizer_, *reducer_, control_, config_.optim, place_};
     double loss_sum = 0;
@@ -155,6 +191,7 @@ class Trainer::Run {
       if (!batch) break;
       const StepStats stats = train_step(parts, *batch, config_.seed, position_.step);
       if (!stats.finite) stop_not_finite(stats);
+      if (allocator_) allocator_->observe();
       loss_sum += stats.loss * static_cast<double>(stats.samples);
       samples += stats.samples;
       ++position_.step;
@@ -235,6 +272,7 @@ class Trainer::Run {
   peft::TunedModel model_;
   std::vector<dist::NamedTensor> trainables_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<peft::BudgetAllocator> allocator_;
   std::unique_ptr<dist::BucketedReducer> reducer_;
   double lr_ = 0;
 };

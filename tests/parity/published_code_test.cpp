@@ -28,6 +28,16 @@ TEST(PublishedCode, WholeModelsLoadWithTheirAdapters) {
   }
 }
 
+TEST(PublishedCode, AFileThatTorchSaved) {
+  const test::Fixture fixture(test::fixture_folder() + "/model_vit_snell_t0.9.safetensors");
+  auto model = test::make_model(fixture, "snell", 7, at::kFloat);
+  // This project's own file: SNELL_FIXTURES need not have it.
+  const auto file = io::open_tensors(SNELL_SOURCE_DIR "/tests/fixtures/weights/snell_model_best.pth");
+  load_weights(*model.backbone, *file, kWithHead);
+  const at::Tensor logits = model.backbone->forward(fixture.tensor("images", at::kFloat), core::StepContext{});
+  EXPECT_RELATIVE(logits, fixture.tensor("logits"), 1e-5, "logits");
+}
+
 class PublishedVit : public ::testing::Test {
  protected:
   // Loads and returns the error's message, or "loaded".

@@ -32,21 +32,63 @@ void expect_outputs(const Loaded& model, const std::string& expected_file) {
   EXPECT_RELATIVE(model.backbone->forward(images, {}), expected.tensor("logits"), 1e-5, "logits");
 }
 
-TEST(WeightsParity, TimmAndGoogle) {
-  for (const std::string file : {"vit_timm.safetensors", "vit_google.npz", "vit_google_opt_target.npz"}) {
+TEST(WeightsParity, EveryFileOfAVit) {
+  for (const std::string file : {"vit_timm.safetensors", "vit_google.npz", "vit_google_opt_target.npz",
+                                 "vit_moco.pth.tar", "vit_moco_legacy.pth.tar"}) {
     SCOPED_TRACE(file);
     expect_outputs(load_vit(file, 32, true), "vit.expected.safetensors");
   }
 }
 
-TEST(WeightsParity, ConvNextAndSwinOfTimm) {
+TEST(WeightsParity, MaeHasNoHead) {
+  const Loaded model = load_vit("vit_mae.pth", 32, false);
+  EXPECT_EQ(model.report.count(LoadAction::kIgnored), 0);
+  const at::NoGradGuard no_grad;
+  const test::Fixture expected(test::fixture_folder() + "/weights/vit.expected.safetensors");
+  EXPECT_RELATIVE(model.backbone->forward_features(expected.tensor("images", at::kFloat), {}),
+                  expected.tensor("features"), 1e-5, "features");
+  EXPECT_THROW(load_vit("vit_mae.pth", 32, true), core::WeightsError);
+}
+
+TEST(WeightsParity, AFileWithCodeInItIsRefused) {
+  try {
+    load_vit("malicious.pth", 32, false);
+    FAIL() << "it was loaded";
+  } catch (const core::WeightsError& error) {
+    EXPECT_NE(std::string(error.what()).find("system"), std::string::npos) << error.what();
+  }
+}
+
+TEST(WeightsParity, EveryFileOfASwinAndAConvNext) {
   for (const std::string name : {"convnext", "swin"}) {
-    SCOPED_TRACE(name);
     const test::Fixture expected(test::fixture_folder() + "/weights/" + name + ".expected.safetensors");
-    Loaded model{make_backbone(test::backbone_config(expected), 7, LinearFactory(false), {}), {}};
-    const auto source = io::open_tensors(test::fixture_folder() + "/weights/" + name + "_timm.safetensors");
-    model.report = load_weights(*model.backbone, *source, {true});
-    expect_outputs(model, name + ".expected.safetensors");
+    for (const std::string author : {"_timm.safetensors", name == "swin" ? "_microsoft.pth" : "_facebook.pth"}) {
+      SCOPED_TRACE(name + author);
+      Loaded model{make_backbone(test::backbone_config(expected), 7, LinearFactory(false), {}), {}};
+      const auto source = io::open_tensors(test::fixture_folder() + "/weights/" + name + author);
+      model.report = load_weights(*model.backbone, *source, {true});
+      expect_outputs(model, name + ".expected.safetensors");
+    }
+  }
+}
+
+TEST(WeightsParity, SwinOfAnotherWindowResizesItsBiasTables) {
+  const test::Fixture expected(test::fixture_folder() + "/weights/swin.expected.safetensors");
+  BackboneConfig config = test::backbone_config(expected);
+  config.window_size = 8;
+  const auto backbone = make_backbone(config, 7, LinearFactory(false), {});
+  const auto source = io::open_tensors(test::fixture_folder() + "/weights/swin_microsoft.pth");
+  const LoadReport report = load_weights(*backbone, *source);
+  const std::string first = "layers.0.blocks.0.attn.relative_position_bias_table";
+  EXPECT_EQ(report.names(LoadAction::kResized).front(), first);
+  EXPECT_EQ(report.count(LoadAction::kIgnored), 6);  // four tables of positions, the head
+  // Bicubic between cells: a resized table stays near the range of the old one, and its middle is the old middle.
+  const at::Tensor old = to_tensor(source->read(first));
+  for (const auto& [name, tensor] : backbone->published()) {
+    if (name != first) continue;
+    ASSERT_EQ(tensor.size(0), 15 * 15);
+    EXPECT_RELATIVE(tensor[7 * 15 + 7], old[3 * 7 + 3], 1e-6, "middle");
+    EXPECT_LT(tensor.abs().max().item<float>(), 1.5 * old.abs().max().item<float>());
   }
 }
 
@@ -69,7 +111,8 @@ TEST(WeightsParity, PositionEmbeddingOfAnotherGrid) {
 
 TEST(WeightsParity, TheHeadIsNewUnlessAskedFor) {
   const Loaded model = load_vit("vit_google.npz", 32, false);
-  EXPECT_EQ(model.report.names(LoadAction::kIgnored), (std::vector<std::string>{"head/bias", "head/kernel", "pre_logits/bias", "pre_logits/kernel"}));
+  EXPECT_EQ(model.report.names(LoadAction::kIgnored),
+            (std::vector<std::string>{"head/bias", "head/kernel", "pre_logits/bias", "pre_logits/kernel"}));
   EXPECT_EQ(model.backbone->head_weight().abs().max().item<float>(), 0.0f);
 }
 

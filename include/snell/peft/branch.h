@@ -6,6 +6,7 @@
 #include <torch/types.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "snell/nn/parameter.h"
@@ -35,8 +36,18 @@ class Branch {
   virtual at::Tensor merged() const { return {}; }
   // What merging adds to the layer's bias [S]; undefined: nothing.
   virtual at::Tensor bias() const { return {}; }
-  // Share of ΔW's entries that is zeroed.
+  // in · out of a ΔW whose entries can compete; 0: they cannot.
+  virtual int64_t num_entries() const { return 0; }
+  // Share of ΔW's entries that is zeroed. Setting it takes effect at the next forward pass, and throws Error where
+  // entries do not compete; not between the passes of a step.
   virtual double sparsity() const { return 0; }
+  virtual void set_sparsity(double sparsity);
+};
+
+// An adapter of a model under the name of its projection: "blocks.0.attn.q".
+struct NamedBranch {
+  std::string name;
+  std::shared_ptr<Branch> branch;
 };
 
 // x·ΔW with a ΔW that is rebuilt in each pass.
@@ -50,7 +61,9 @@ class DeltaBranch : public Branch {
   std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
                                    at::Tensor grad_x_TI) const override;
   at::Tensor merged() const override { return delta_->merge({}).delta_IO; }
+  int64_t num_entries() const override { return delta_->num_entries(); }
   double sparsity() const override { return delta_->sparsity(); }
+  void set_sparsity(double sparsity) override { delta_->set_sparsity(sparsity); }
   const WeightDelta& delta() const { return *delta_; }
 
  private:

@@ -20,6 +20,10 @@ class Sparsifier {
   virtual ~Sparsifier() = default;
   // `threshold`: the one that the forward pass found, or undefined to find it.
   virtual Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const = 0;
+  // Share of entries that it zeroes; 0 for one that keeps everything.
+  virtual double sparsity() const { return 0; }
+  // Takes effect at the next merge; throws Error where everything is kept. Not while a pass is under way.
+  virtual void set_sparsity(double sparsity);
 };
 
 // Everything stays: KLoRA.
@@ -33,6 +37,8 @@ class QuantileSparsifier : public Sparsifier {
  public:
   explicit QuantileSparsifier(double sparsity) : sparsity_(sparsity) {}
   Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const final;
+  double sparsity() const final { return sparsity_; }
+  void set_sparsity(double sparsity) final;
 
  private:
   // May write into magnitude_IO = |K|.

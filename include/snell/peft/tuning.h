@@ -11,6 +11,7 @@
 #include "snell/core/registry.h"
 #include "snell/nn/backbone.h"
 #include "snell/peft/branch.h"
+#include "snell/peft/budget_allocator.h"
 
 namespace snell::peft {
 
@@ -27,6 +28,7 @@ struct AdapterConfig {
   std::vector<std::string> targets{"q", "k", "v", "proj", "fc1", "fc2"};
   std::vector<std::string> exclude;
   bool class_token = true;
+  AllocatorConfig allocator;
 };
 
 void bind(config::Binder& binder, AdapterConfig& config);
@@ -36,12 +38,6 @@ using BranchFactory =
                                           const AdapterConfig& config, const nn::TensorPlace& place)>;
 // All adapters, by name.
 const core::Registry<BranchFactory>& adapters();
-
-// An adapter of a model under the name of its projection: "blocks.0.attn.q".
-struct NamedBranch {
-  std::string name;
-  std::shared_ptr<Branch> branch;
-};
 
 // A model with its adapters in place, initialised from the seed, and requires_grad set.
 struct TunedModel {

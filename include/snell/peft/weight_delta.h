@@ -35,8 +35,11 @@ class WeightDelta {
   // dL/dfactor for each factor, from dL/dΔW [I, O].
   virtual std::vector<at::Tensor> factor_grads(const Merged& merged, const at::Tensor& grad_delta_IO) const = 0;
   virtual void init(uint64_t seed) = 0;
-  // Share of entries that the sparsifier is asked to zero.
+  // in · out.
+  virtual int64_t num_entries() const = 0;
+  // See Sparsifier.
   virtual double sparsity() const = 0;
+  virtual void set_sparsity(double sparsity) = 0;
 };
 
 // Two factors merged by a distance kernel: klora (KeepAll), snell (HardThreshold or SoftThreshold), and with three more
@@ -51,7 +54,7 @@ class KernelDelta : public WeightDelta {
     bool mixed = false;  // see KernelMix
   };
   // `path`: what the factors' names begin with, as in the published code: "blocks.0.attn.additional_q".
-  KernelDelta(const std::string& path, const Shape& shape, double sparsity, std::unique_ptr<Sparsifier> sparsifier,
+  KernelDelta(const std::string& path, const Shape& shape, std::unique_ptr<Sparsifier> sparsifier,
               const nn::TensorPlace& place);
 
   const nn::Parameters& factors() const override { return factors_; }
@@ -59,7 +62,9 @@ class KernelDelta : public WeightDelta {
   std::vector<at::Tensor> factor_grads(const Merged& merged, const at::Tensor& grad_delta_IO) const override;
   // Kaiming-uniform(a = √5) on the three-dimensional factors, whose fan-in is rows · columns.
   void init(uint64_t seed) override;
-  double sparsity() const override { return sparsity_; }
+  int64_t num_entries() const override { return in_HIR().size(1) * out_HOR().size(1); }
+  double sparsity() const override { return sparsifier_->sparsity(); }
+  void set_sparsity(double sparsity) override { sparsifier_->set_sparsity(sparsity); }
 
  private:
   at::Tensor in_HIR() const { return factors_[0].tensor.detach(); }
@@ -68,7 +73,6 @@ class KernelDelta : public WeightDelta {
   nn::Parameters factors_;
   DistanceKernel kernel_;
   std::optional<KernelMix> mix_;
-  double sparsity_;
   std::unique_ptr<Sparsifier> sparsifier_;
 };
 

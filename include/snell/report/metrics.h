@@ -1,6 +1,8 @@
 // What a run measured, as it happens: metrics.jsonl (one JSON object an event) and summary.csv (one row an evaluation).
 // Rank 0 writes them. Events and their fields (accuracies in percent, times in seconds):
 //   step        step, epoch, loss, lr, images_per_s, bytes_all_reduced (of this step)
+//   sparsity    step (the first that it holds for), epoch (counted from 1), layers: a list of {layer, sparsity, kept,
+//               entries} (kept of ΔW's entries)
 //   eval        step, epoch, loss, train_loss, top1, top5, best, seconds
 //   checkpoint  step, path, bytes, seconds
 //   resume      step, dropped_events, checkpoint

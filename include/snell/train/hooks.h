@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "snell/train/evaluate.h"
 #include "snell/train/step.h"
@@ -27,6 +28,17 @@ struct StepEvent {
   int64_t bytes_all_reduced = 0;  // by this rank, in this step
 };
 
+// New sparsities, before an epoch is trained.
+struct AllocationEvent {
+  struct Layer {
+    std::string name;         // "blocks.0.attn.q"
+    int64_t num_entries = 0;  // of ΔW
+    double sparsity = 0;
+  };
+  Position position;
+  std::vector<Layer> layers;
+};
+
 struct EvalEvent {
   Position position;
   double lr = 0;
@@ -44,6 +56,7 @@ struct CheckpointEvent {
 class Hook {
  public:
   virtual ~Hook() = default;
+  virtual void on_allocation(const AllocationEvent&) {}
   virtual void on_step(const StepEvent&) {}
   virtual void on_eval_progress(int64_t /*done*/, int64_t /*of*/) {}
   virtual void on_evaluation(const EvalEvent&) {}

@@ -18,6 +18,10 @@ peft::TunedModel make_model(const JobConfig& config, int64_t num_classes, const 
 // "param/<name>" of every trainable, and "thresholds/<layer>" with the sparsity of every ΔW.
 std::vector<ckpt::TensorRef> model_state(const peft::TunedModel& model);
 
+// Gives the model's adapters the sparsities that `state`, a model_state() filled by loading, holds. Throws WeightsError
+// for one that is no share.
+void restore_sparsities(const peft::TunedModel& model, const std::vector<ckpt::TensorRef>& state);
+
 // The trainables as the reducer and the replica check take them.
 std::vector<dist::NamedTensor> trainable_tensors(const nn::Backbone& backbone);
 

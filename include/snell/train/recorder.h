@@ -15,6 +15,7 @@ class Recorder : public Hook {
   Recorder(const JobConfig& config, const RunFacts& facts, const Position& position, const std::string& config_yaml);
   ~Recorder() override;
 
+  void on_allocation(const AllocationEvent& event) override;
   void on_step(const StepEvent& event) override;
   void on_eval_progress(int64_t done, int64_t of) override;
   void on_evaluation(const EvalEvent& event) override;
