@@ -84,6 +84,8 @@ int train_on(dist::ControlPlane& control, const Options& o) {
     core::start_logging("snell", {control.rank(), job.config.run.dir + "/logs", false});
     core::log_info(core::str("snell ", core::version(), ", rank ", control.rank(), " of ", control.size(), " on ",
                              dist::ControlPlane::hostname()));
+  } else {
+    core::start_logging("snell", {control.rank(), "", control.is_root()});  // what became of each weight, to read now
   }
   if (control.is_root()) {
     for (const std::string& setting : data::ignored_settings(job.config.data.transform)) {
