@@ -181,7 +181,9 @@ TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterCon
     model.backbone = nn::make_backbone(backbone, num_classes, factory, place);
     factory.warn_of_unused();
   } else {
-    model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(adapter.name == "full"), place);
+    const bool full = adapter.name == "full";
+    model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(full),
+                                       {full ? place.trainable_dtype() : place.dtype, place.device});
   }
   model.backbone->init_published(seed);
   model.backbone->init_head(seed);
