@@ -12,6 +12,7 @@ namespace snell::nn {
 void bind(config::Binder& b, BackboneConfig& c) {
   b.field("name", c.name, "architecture", config::one_of(backbones().names()));
   b.field("weights", c.weights, "file of published weights (.safetensors, .npz); empty: generated from the seed");
+  b.field("load_head", c.load_head, "whether the classifier comes from `weights` too; its classes must be the data's");
   b.field("image_size", c.image_size, "height and width of the input in pixels", config::in_range(1, 4096));
   b.field("patch_size", c.patch_size, "height and width of a patch in pixels", config::in_range(1, 4096));
   b.field("in_chans", c.in_chans, "channels of the input", config::in_range(1, 64));

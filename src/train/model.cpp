@@ -9,7 +9,7 @@ peft::TunedModel make_model(const JobConfig& config, int64_t num_classes, const 
   auto model = peft::make_tuned_model(config.backbone, config.adapter, num_classes, config.seed, place);
   if (!config.backbone.weights.empty()) {
     const auto source = io::open_tensors(config.backbone.weights);
-    core::log_info(nn::load_weights(*model.backbone, *source).text());
+    core::log_info(nn::load_weights(*model.backbone, *source, {config.backbone.load_head}).text());
   }
   return model;
 }

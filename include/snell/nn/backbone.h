@@ -20,6 +20,7 @@ namespace snell::nn {
 struct BackboneConfig {
   std::string name = "vit";
   std::string weights;  // file of published weights; empty: generated from the seed
+  bool load_head = false;
   int64_t image_size = 224;
   int64_t patch_size = 16;
   int64_t in_chans = 3;
