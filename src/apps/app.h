@@ -21,6 +21,7 @@ void add_convert(CLI::App& app, Action& chosen);
 void add_train(CLI::App& app, Action& chosen);
 void add_eval(CLI::App& app, Action& chosen);
 void add_predict(CLI::App& app, Action& chosen);
+void add_export(CLI::App& app, Action& chosen);
 void add_compare(CLI::App& app, Action& chosen);
 void add_inspect(CLI::App& app, Action& chosen);
 void add_doctor(CLI::App& app, Action& chosen);

@@ -62,7 +62,10 @@ void add_eval(CLI::App& app, Action& chosen) {
                                          "Example: mpirun -np 2 snell eval runs/cifar data.eval_split=val200");
   command->add_option("run", o->run_dir, "the run's folder")->required();
   command->add_option("overrides", o->overrides, "changes to the run's config");
-  command->add_option("--checkpoint", o->checkpoint, "last, best, or a checkpoint's folder")->capture_default_str();
+  command
+      ->add_option("--checkpoint", o->checkpoint,
+                   "last, best, a checkpoint's folder, or none: backbone.weights as it is")
+      ->capture_default_str();
   command->add_flag("--json", o->json, "print the result as JSON");
   command->callback(
       [o, &chosen] { chosen = [o] { return with_mpi([&](auto& control) { return eval_on(control, *o); }); }; });

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   apps::add_train(app, chosen);
   apps::add_eval(app, chosen);
   apps::add_predict(app, chosen);
+  apps::add_export(app, chosen);
   apps::add_compare(app, chosen);
   apps::add_inspect(app, chosen);
   apps::add_doctor(app, chosen);

@@ -124,7 +124,10 @@ void add_predict(CLI::App& app, Action& chosen) {
   command->add_option("--first", o->first, "number of the first sample (default: spread over the split)")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--set", o->overrides, "changes to the run's config (key=value)");
-  command->add_option("--checkpoint", o->checkpoint, "last, best, or a checkpoint's folder")->capture_default_str();
+  command
+      ->add_option("--checkpoint", o->checkpoint,
+                   "last, best, a checkpoint's folder, or none: backbone.weights as it is")
+      ->capture_default_str();
   command->add_option("--html", o->html, "also write a page with the pictures");
   command->add_flag("--json", o->json, "print the result as JSON");
   command->callback(

@@ -1,6 +1,7 @@
 #include "snell/data/transforms.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <utility>
 
@@ -33,9 +34,14 @@ class FgvcTrain : public Transform {
   double color_jitter_;
 };
 
+// What the shorter side becomes before fgvc_eval's centre crop.
+int64_t eval_resize(const TransformConfig& c) {
+  return c.resize > 0 ? c.resize : c.size * 256 / 224;
+}
+
 class FgvcEval : public Transform {
  public:
-  explicit FgvcEval(const TransformConfig& c) : Transform(c), resize_(c.resize > 0 ? c.resize : c.size * 256 / 224) {
+  explicit FgvcEval(const TransformConfig& c) : Transform(c), resize_(eval_resize(c)) {
     if (resize_ < c.size) {
       throw core::ConfigError(core::str("data.transform.resize = ", c.resize, " is smaller than data.transform.size = ",
                                         c.size, ", so the centre crop would not fit. Set resize >= size, or 0."));
@@ -109,9 +115,11 @@ core::Registry<Factory> recipes() {
   return registry;
 }
 
-}  // namespace
+struct Moments {
+  std::vector<double> means, stds;
+};
 
-Normalization::Normalization(const std::string& name, const std::vector<double>& mean, const std::vector<double>& std) {
+Moments moments_of(const std::string& name, const std::vector<double>& mean, const std::vector<double>& std) {
   std::vector<double> means, stds;
   if (name == "imagenet") {
     means = {0.485, 0.456, 0.406};
@@ -133,6 +141,13 @@ Normalization::Normalization(const std::string& name, const std::vector<double>&
         "data.transform.normalize = custom needs data.transform.mean and data.transform.std with "
         "three numbers each (red, green, blue), and every std > 0");
   }
+  return {means, stds};
+}
+
+}  // namespace
+
+Normalization::Normalization(const std::string& name, const std::vector<double>& mean, const std::vector<double>& std) {
+  const auto [means, stds] = moments_of(name, mean, std);
   for (size_t c = 0; c < 3; ++c) {
     for (size_t v = 0; v < 256; ++v) {
       table_[c][v] = (static_cast<float>(v) / 255.0F - static_cast<float>(means[c])) / static_cast<float>(stds[c]);
@@ -169,6 +184,21 @@ std::shared_ptr<const Transform> make_transform(const std::string& name, const T
         core::str("data.transform.size = ", config.size, " must be in [1, ", kMaxImageSide / 4, "]"));
   }
   return recipes().get(name)(config);
+}
+
+EvalRecipe describe_eval(const TransformConfig& config) {
+  EvalRecipe out;
+  if (config.eval == "fgvc_eval") {
+    out.crop_mode = "center";
+    out.interpolation = "bilinear";
+    const auto size = static_cast<double>(config.size), resized = static_cast<double>(eval_resize(config));
+    out.crop_pct = size / resized;
+    if (std::floor(size / out.crop_pct) < resized) out.crop_pct = std::nextafter(out.crop_pct, 0.0);
+  }
+  auto [means, stds] = moments_of(config.normalize, config.mean, config.std);
+  out.mean = std::move(means);
+  out.std = std::move(stds);
+  return out;
 }
 
 std::vector<std::string> transform_names() {

@@ -1,5 +1,7 @@
 #include "snell/nn/backbone.h"
 
+#include <cmath>
+
 #include "snell/nn/convnext.h"
 #include "snell/nn/init.h"
 #include "snell/nn/swin.h"
@@ -28,6 +30,17 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.field("global_pool", c.global_pool, "what the head sees", config::one_of({"token", "avg"}));
   b.field("drop_path", c.drop_path, "rate of the last block's drop path; earlier ones rise to it linearly",
           config::in_range(0, 0.99));
+  b.field("class_token", c.class_token, "vit: whether a class token stands before the patches");
+  b.field("reg_tokens", c.reg_tokens, "vit: register tokens between class token and patches",
+          config::in_range(0, 1024));
+  b.field("no_embed_class", c.no_embed_class, "vit: whether class and register tokens have no position embedding");
+  b.field("init_values", c.init_values, "vit: start value of the layer scales; 0: there are none",
+          config::in_range(0, 100));
+  b.field("mlp", c.mlp, "vit: gelu, or swiglu, whose fc1 yields a gate and as many gated features",
+          config::one_of({"gelu", "swiglu"}));
+  b.field("representation_size", c.representation_size,
+          "vit: features of a layer with tanh before the head (pre_logits); 0: there is none",
+          config::in_range(0, 65536));
   b.field("depths", c.depths, "convnext, swin: blocks of each stage", config::in_range(1, 1024));
   b.field("dims", c.dims, "convnext: features of each stage", config::in_range(1, 65536));
   b.field(
@@ -44,6 +57,9 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.require(c.name != "convnext" || c.image_size / c.patch_size >= int64_t{1} << (c.dims.size() - 1), "image_size",
             core::str("each stage but the first halves the map: at least ",
                       c.patch_size << (c.dims.empty() ? 0 : c.dims.size() - 1), " pixels are needed"));
+  b.require(c.mlp != "swiglu" || mlp_features(c.embed_dim, c) % 2 == 0, "mlp_ratio",
+            core::str("must give swiglu an even number of features, not ", mlp_features(c.embed_dim, c)));
+  b.require(c.class_token || c.global_pool != "token", "global_pool", "must be avg where class_token=false");
   const int64_t below = c.image_size / c.patch_size * c.patch_size;
   b.require(c.image_size % c.patch_size == 0, "image_size",
             core::str("must be a multiple of patch_size (", c.patch_size, "); ",
@@ -51,8 +67,12 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.require(c.embed_dim % c.num_heads == 0, "num_heads", core::str("must divide embed_dim (", c.embed_dim, ")"));
 }
 
+int64_t mlp_features(int64_t features, const BackboneConfig& config) {
+  return std::llround(static_cast<double>(features) * config.mlp_ratio);
+}
+
 at::Tensor Backbone::forward(const at::Tensor& images_BCHW, const core::StepContext& context) const {
-  return at::linear(forward_features(images_BCHW, context), head_weight_KD_, head_bias_K_);
+  return at::linear(in_type_of(head_weight_KD_, forward_features(images_BCHW, context)), head_weight_KD_, head_bias_K_);
 }
 
 Parameters Backbone::trainable() const {
@@ -66,8 +86,8 @@ Parameters Backbone::trainable() const {
 }
 
 void Backbone::make_head(int64_t num_features, int64_t num_classes, const TensorPlace& place) {
-  head_weight_KD_ = at::zeros({num_classes, num_features}, place.options());
-  head_bias_K_ = at::zeros({num_classes}, place.options());
+  head_weight_KD_ = at::zeros({num_classes, num_features}, place.trainable_options());
+  head_bias_K_ = at::zeros({num_classes}, place.trainable_options());
 }
 
 void Backbone::append_head(Parameters& out) const {

@@ -1,7 +1,6 @@
 // Legend: B batch, C H W an image or feature map.
 #include "snell/nn/convnext.h"
 
-#include <cmath>
 #include <numeric>
 
 #include "snell/nn/init.h"
@@ -29,17 +28,16 @@ ConvNextBlock::ConvNextBlock(const BackboneConfig& c, const std::string& path, i
       depthwise_(features, 1, kDepthwiseSide, place),
       norm_(features, c.layer_norm_eps, place),
       gamma_C_(at::ones({features}, place.options())) {
-  const auto hidden = static_cast<int64_t>(std::llround(static_cast<double>(features) * c.mlp_ratio));
+  const int64_t hidden = mlp_features(features, c);
   const auto layer = static_cast<uint32_t>(2 * index);
   fc1_ = factory.make(projection_spec(path + ".mlp", "fc1", features, hidden, true, layer, true, {"fc1"}), place);
   fc2_ = factory.make(projection_spec(path + ".mlp", "fc2", hidden, features, true, layer + 1, true, {"fc2"}), place);
 }
 
 at::Tensor ConvNextBlock::forward(const at::Tensor& x_BCHW, const core::StepContext& context) const {
-  const at::Tensor mixed_BCHW =
-      at::conv2d(x_BCHW, depthwise_.weight, depthwise_.bias, 1, kDepthwiseSide / 2, 1, x_BCHW.size(1));
+  const at::Tensor mixed_BCHW = depthwise_(x_BCHW, 1, kDepthwiseSide / 2, x_BCHW.size(1));
   const at::Tensor hidden = at::gelu(fc1_->forward(norm_(channels_last(mixed_BCHW)), context));
-  const at::Tensor out_BHWC = fc2_->forward(hidden, context) * gamma_C_;
+  const at::Tensor out_BHWC = fc2_->forward(hidden, context) * in_type_of(hidden, gamma_C_);
   return x_BCHW + drop_path(channels_first(out_BHWC), drop_path_, context, static_cast<uint32_t>(index_));
 }
 
@@ -62,7 +60,7 @@ ConvNext::ConvNext(const BackboneConfig& c, int64_t num_classes, const Projectio
       config_(c),
       stem_(c.dims.at(0), c.in_chans, c.patch_size, place),
       stem_norm_(c.dims.at(0), c.layer_norm_eps, place),
-      head_norm_(c.dims.back(), c.layer_norm_eps, place) {
+      head_norm_(c.dims.back(), c.layer_norm_eps, {place.trainable_dtype(), place.device}) {
   const int64_t depth = std::accumulate(c.depths.begin(), c.depths.end(), int64_t{0});
   int64_t index = 0;
   for (size_t s = 0; s < c.dims.size(); ++s) {
@@ -82,18 +80,20 @@ ConvNext::ConvNext(const BackboneConfig& c, int64_t num_classes, const Projectio
 at::Tensor ConvNext::Downsample::operator()(const at::Tensor& x_BCHW) const {
   at::Tensor x_BHWC = channels_last(x_BCHW);
   if (unbiased) {
-    // timm's LayerNorm2d of the time took torch.var_mean's default for maps that are not contiguous.
-    const auto [variance, mean] = at::var_mean(x_BHWC, 3, true, true);
-    x_BHWC = (x_BHWC - mean) * at::rsqrt(variance + norm.eps) * norm.weight_D + norm.bias_D;
+    // timm's LayerNorm2d of the time took torch.var_mean's default for maps that are not contiguous. At least float32,
+    // as at::layer_norm has it inside.
+    const at::Tensor wide = x_BHWC.to(at::promote_types(x_BHWC.scalar_type(), at::kFloat));
+    const auto [variance, mean] = at::var_mean(wide, 3, true, true);
+    x_BHWC = ((wide - mean) * at::rsqrt(variance + norm.eps) * norm.weight_D + norm.bias_D).to(x_BHWC.scalar_type());
   } else {
     x_BHWC = norm(x_BHWC);
   }
-  return at::conv2d(channels_first(x_BHWC), conv.weight, conv.bias, 2);
+  return conv(channels_first(x_BHWC), 2);
 }
 
 at::Tensor ConvNext::forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const {
   check_images(images_BCHW, config_.in_chans, config_.image_size);
-  at::Tensor x = at::conv2d(images_BCHW, stem_.weight, stem_.bias, config_.patch_size);
+  at::Tensor x = stem_(images_BCHW, config_.patch_size);
   x = channels_first(stem_norm_(channels_last(x)));
   for (const auto& stage : stages_) {
     if (stage.downsample) x = (*stage.downsample)(x);

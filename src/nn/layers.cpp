@@ -10,7 +10,7 @@ LayerNorm::LayerNorm(int64_t features, double epsilon, const TensorPlace& place)
     : weight_D(at::ones({features}, place.options())), bias_D(at::zeros({features}, place.options())), eps(epsilon) {}
 
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  return at::layer_norm(x, weight_D.sizes(), weight_D, bias_D, eps);
+  return at::layer_norm(x, weight_D.sizes(), in_type_of(x, weight_D), in_type_of(x, bias_D), eps);
 }
 
 void LayerNorm::append_to(Parameters& out, const std::string& path) const {
@@ -21,6 +21,10 @@ void LayerNorm::append_to(Parameters& out, const std::string& path) const {
 Conv::Conv(int64_t out_channels, int64_t in_channels_a_group, int64_t side, const TensorPlace& place)
     : weight(at::zeros({out_channels, in_channels_a_group, side, side}, place.options())),
       bias(at::zeros({out_channels}, place.options())) {}
+
+at::Tensor Conv::operator()(const at::Tensor& x_BCHW, int64_t stride, int64_t padding, int64_t groups) const {
+  return at::conv2d(x_BCHW, in_type_of(x_BCHW, weight), in_type_of(x_BCHW, bias), stride, padding, 1, groups);
+}
 
 void Conv::append_to(Parameters& out, const std::string& path) const {
   out.push_back({path + ".weight", weight});

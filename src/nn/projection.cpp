@@ -15,12 +15,12 @@ Parameters weight_and_bias(const ProjectionSpec& spec, const at::Tensor& weight,
 class TrainableLinear : public ProjectionGroup {
  public:
   TrainableLinear(const ProjectionSpec& spec, const TensorPlace& place)
-      : spec_(spec), weight_OI_(at::zeros({spec.out_features, spec.in_features}, place.options())) {
+      : spec_(spec), weight_OI_(at::zeros({spec.out_features, spec.in_features}, place.trainable_options())) {
     weight_OI_.requires_grad_(true);
-    if (spec.bias) bias_O_ = at::zeros({spec.out_features}, place.options()).requires_grad_(true);
+    if (spec.bias) bias_O_ = at::zeros({spec.out_features}, place.trainable_options()).requires_grad_(true);
   }
   at::Tensor forward(const at::Tensor& x, const core::StepContext&) const override {
-    return at::linear(x, weight_OI_, bias_O_);
+    return at::linear(x, in_type_of(x, weight_OI_), in_type_of(x, bias_O_));
   }
   Parameters published() const override { return weight_and_bias(spec_, weight_OI_, bias_O_); }
 

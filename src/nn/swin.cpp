@@ -2,7 +2,6 @@
 // side.
 #include "snell/nn/swin.h"
 
-#include <cmath>
 #include <numeric>
 
 #include "snell/nn/init.h"
@@ -34,7 +33,7 @@ SwinBlock::SwinBlock(const BackboneConfig& c, const std::string& path, const Sha
   bias_index_ = relative_position_index(windows_.side, place.device);
   mask_VNN_ = shift_mask(windows_, place.options());
   const int64_t d = shape.features;
-  const auto hidden = static_cast<int64_t>(std::llround(static_cast<double>(d) * c.mlp_ratio));
+  const int64_t hidden = mlp_features(d, c);
   const auto layer = static_cast<uint32_t>(4 * shape.index);
   qkv_ =
       factory.make(projection_spec(path + ".attn", "qkv", d, 3 * d, c.qkv_bias, layer, true, {"q", "k", "v"}), place);
@@ -58,7 +57,8 @@ at::Tensor SwinBlock::attention(const at::Tensor& x_BVNC, const core::StepContex
   const at::Tensor qkv = qkv_->forward(x_BVNC, context)
                              .view({windows, tokens, 3, shape_.num_heads, features / shape_.num_heads})
                              .permute({2, 0, 3, 1, 4});
-  const at::Tensor out = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], score_bias(x_BVNC.size(0)));
+  const at::Tensor out =
+      at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], in_type_of(qkv, score_bias(x_BVNC.size(0))));
   return proj_->forward(out.transpose(1, 2).reshape(x_BVNC.sizes()), context);
 }
 
@@ -126,8 +126,7 @@ at::Tensor Swin::Merging::forward(const at::Tensor& x_BHWC, const core::StepCont
 
 at::Tensor Swin::forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const {
   check_images(images_BCHW, config_.in_chans, config_.image_size);
-  at::Tensor x_BHWC =
-      patch_norm_(at::conv2d(images_BCHW, patch_.weight, patch_.bias, config_.patch_size).permute({0, 2, 3, 1}));
+  at::Tensor x_BHWC = patch_norm_(patch_(images_BCHW, config_.patch_size).permute({0, 2, 3, 1}));
   for (const auto& stage : stages_) {
     if (stage.merging) x_BHWC = stage.merging->forward(x_BHWC, context);
     for (const auto& block : stage.blocks) x_BHWC = block.forward(x_BHWC, context);

@@ -1,8 +1,6 @@
 // Legend: B batch, C H W image, P patch side, N tokens, D features, E features of a head, M hidden features of the MLP.
 #include "snell/nn/vit.h"
 
-#include <cmath>
-
 #include "snell/nn/init.h"
 
 namespace snell::nn {
@@ -13,16 +11,21 @@ VitBlock::VitBlock(const BackboneConfig& c, int64_t index, const ProjectionFacto
       index_(index),
       num_heads_(c.num_heads),
       drop_path_(drop_path_rate(c.drop_path, index, c.depth)),
+      swiglu_(c.mlp == "swiglu"),
       norm1_(c.embed_dim, c.layer_norm_eps, place),
       norm2_(c.embed_dim, c.layer_norm_eps, place) {
-  const auto hidden = static_cast<int64_t>(std::llround(static_cast<double>(c.embed_dim) * c.mlp_ratio));
+  const int64_t hidden = mlp_features(c.embed_dim, c);
   const auto layer = static_cast<uint32_t>(4 * index);
   const int64_t d = c.embed_dim;
   qkv_ =
       factory.make(projection_spec(path_ + ".attn", "qkv", d, 3 * d, c.qkv_bias, layer, true, {"q", "k", "v"}), place);
   proj_ = factory.make(projection_spec(path_ + ".attn", "proj", d, d, true, layer + 1, false, {"proj"}), place);
   fc1_ = factory.make(projection_spec(path_ + ".mlp", "fc1", d, hidden, true, layer + 2, true, {"fc1"}), place);
-  fc2_ = factory.make(projection_spec(path_ + ".mlp", "fc2", hidden, d, true, layer + 3, true, {"fc2"}), place);
+  fc2_ = factory.make(
+      projection_spec(path_ + ".mlp", "fc2", swiglu_ ? hidden / 2 : hidden, d, true, layer + 3, true, {"fc2"}), place);
+  if (c.init_values == 0) return;
+  scale1_D_ = at::full({d}, c.init_values, place.options());
+  scale2_D_ = at::full({d}, c.init_values, place.options());
 }
 
 at::Tensor VitBlock::attention(const at::Tensor& x_BND, const core::StepContext& context) const {
@@ -34,20 +37,32 @@ at::Tensor VitBlock::attention(const at::Tensor& x_BND, const core::StepContext&
   return proj_->forward(out_BHNE.transpose(1, 2).reshape({batch, tokens, features}), context);
 }
 
+at::Tensor VitBlock::mlp(const at::Tensor& x_BND, const core::StepContext& context) const {
+  const at::Tensor hidden_BNM = fc1_->forward(x_BND, context);
+  if (!swiglu_) return fc2_->forward(at::gelu(hidden_BNM), context);
+  const auto halves = hidden_BNM.chunk(2, -1);
+  return fc2_->forward(at::silu(halves[0]) * halves[1], context);
+}
+
 at::Tensor VitBlock::forward(const at::Tensor& x_BND, const core::StepContext& context) const {
   const auto site = static_cast<uint32_t>(2 * index_);
-  const at::Tensor mid_BND = x_BND + drop_path(attention(norm1_(x_BND), context), drop_path_, context, site);
-  const at::Tensor hidden_BNM = at::gelu(fc1_->forward(norm2_(mid_BND), context));
-  return mid_BND + drop_path(fc2_->forward(hidden_BNM, context), drop_path_, context, site + 1);
+  const auto scaled = [](const at::Tensor& y_BND, const at::Tensor& scale_D) {
+    return scale_D.defined() ? y_BND * in_type_of(y_BND, scale_D) : y_BND;
+  };
+  const at::Tensor mid_BND =
+      x_BND + drop_path(scaled(attention(norm1_(x_BND), context), scale1_D_), drop_path_, context, site);
+  return mid_BND + drop_path(scaled(mlp(norm2_(mid_BND), context), scale2_D_), drop_path_, context, site + 1);
 }
 
 void VitBlock::append_published(Parameters& out) const {
   norm1_.append_to(out, path_ + ".norm1");
   append(out, qkv_->published());
   append(out, proj_->published());
+  if (scale1_D_.defined()) out.push_back({path_ + ".ls1.gamma", scale1_D_});
   norm2_.append_to(out, path_ + ".norm2");
   append(out, fc1_->published());
   append(out, fc2_->published());
+  if (scale2_D_.defined()) out.push_back({path_ + ".ls2.gamma", scale2_D_});
 }
 
 void VitBlock::append_adapters(Parameters& out) const {
@@ -55,34 +70,62 @@ void VitBlock::append_adapters(Parameters& out) const {
 }
 
 Vit::Vit(const BackboneConfig& c, int64_t num_classes, const ProjectionFactory& factory, const TensorPlace& place)
-    : Backbone("head"), config_(c), norm_(c.embed_dim, c.layer_norm_eps, place) {
+    : Backbone("head"),
+      config_(c),
+      patch_(c.embed_dim, c.in_chans, c.patch_size, place),
+      norm_(c.embed_dim, c.layer_norm_eps, place) {
   const int64_t side = c.image_size / c.patch_size;
-  patch_weight_ = at::zeros({c.embed_dim, c.in_chans, c.patch_size, c.patch_size}, place.options());
-  patch_bias_ = at::zeros({c.embed_dim}, place.options());
-  cls_token_ = at::zeros({1, 1, c.embed_dim}, place.options());
-  pos_embed_ = at::zeros({1, 1 + side * side, c.embed_dim}, place.options());
+  if (c.class_token) cls_token_ = at::zeros({1, 1, c.embed_dim}, place.trainable_options());  // adapters may train it
+  if (c.reg_tokens > 0) reg_token_ = at::zeros({1, c.reg_tokens, c.embed_dim}, place.options());
+  pos_embed_ = at::zeros({1, pos_embed_prefix_tokens() + side * side, c.embed_dim}, place.options());
   blocks_.reserve(static_cast<size_t>(c.depth));
   for (int64_t i = 0; i < c.depth; ++i) blocks_.emplace_back(c, i, factory, place);
-  make_head(c.embed_dim, num_classes, place);
+  if (c.representation_size > 0) {
+    pre_logits_weight_ = at::zeros({c.representation_size, c.embed_dim}, place.options());
+    pre_logits_bias_ = at::zeros({c.representation_size}, place.options());
+  }
+  make_head(c.representation_size > 0 ? c.representation_size : c.embed_dim, num_classes, place);
+}
+
+at::Tensor Vit::embed(const at::Tensor& images_BCHW) const {
+  const int64_t batch = images_BCHW.size(0);
+  at::Tensor patches_BND = patch_(images_BCHW, config_.patch_size).flatten(2).transpose(1, 2);
+  const at::Tensor pos_embed = in_type_of(patches_BND, pos_embed_);
+  if (config_.no_embed_class) patches_BND = patches_BND + pos_embed;
+  std::vector<at::Tensor> tokens;
+  for (const auto* prefix : {&cls_token_, &reg_token_}) {
+    if (prefix->defined()) tokens.push_back(in_type_of(patches_BND, *prefix).expand({batch, -1, -1}));
+  }
+  tokens.push_back(patches_BND);
+  const at::Tensor x_BND = at::cat(tokens, 1);
+  return config_.no_embed_class ? x_BND : x_BND + pos_embed;
 }
 
 at::Tensor Vit::forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const {
   check_images(images_BCHW, config_.in_chans, config_.image_size);
-  const at::Tensor patches_BND =
-      at::conv2d(images_BCHW, patch_weight_, patch_bias_, config_.patch_size).flatten(2).transpose(1, 2);
-  at::Tensor x_BND = at::cat({cls_token_.expand({images_BCHW.size(0), -1, -1}), patches_BND}, 1) + pos_embed_;
+  at::Tensor x_BND = embed(images_BCHW);
   for (const auto& block : blocks_) x_BND = block.forward(x_BND, context);
-  if (config_.global_pool == "avg") return norm_(x_BND.slice(1, 1).mean(1));
-  return norm_(x_BND.select(1, 0));  // the other tokens' norms are never looked at
+  // Of the class token's pooling: the other tokens' norms are never looked at.
+  const at::Tensor pooled_BD =
+      norm_(config_.global_pool == "avg" ? x_BND.slice(1, prefix_tokens()).mean(1) : x_BND.select(1, 0));
+  if (!pre_logits_weight_.defined()) return pooled_BD;
+  return at::tanh(
+      at::linear(pooled_BD, in_type_of(pooled_BD, pre_logits_weight_), in_type_of(pooled_BD, pre_logits_bias_)));
 }
 
 Parameters Vit::published() const {
-  Parameters out{{"cls_token", cls_token_},
-                 {"pos_embed", pos_embed_},
-                 {"patch_embed.proj.weight", patch_weight_},
-                 {"patch_embed.proj.bias", patch_bias_}};
+  Parameters out;
+  for (const auto& [name, tensor] : {std::pair{"cls_token", &cls_token_}, std::pair{"reg_token", &reg_token_},
+                                     std::pair{"pos_embed", &pos_embed_}}) {
+    if (tensor->defined()) out.push_back({name, *tensor});
+  }
+  patch_.append_to(out, "patch_embed.proj");
   for (const auto& block : blocks_) block.append_published(out);
   norm_.append_to(out, config_.global_pool == "avg" ? "fc_norm" : "norm");
+  if (pre_logits_weight_.defined()) {
+    out.push_back({"pre_logits.fc.weight", pre_logits_weight_});
+    out.push_back({"pre_logits.fc.bias", pre_logits_bias_});
+  }
   append_head(out);
   return out;
 }
@@ -93,18 +136,24 @@ Parameters Vit::adapters() const {
   return out;
 }
 
-// timm's init_weights: matrices and the position embedding normal(0, 0.02), the class token normal(0, 1e-6), biases
-// zero, norms one and zero, and the patch convolution as PyTorch's Conv2d (uniform within 1/sqrt(fan_in)).
+// timm's init_weights: matrices and the position embedding normal(0, 0.02), class and register tokens normal(0, 1e-6),
+// biases zero, norms one and zero, and the patch convolution as PyTorch's Conv2d. SwiGLU's second half of fc1 starts
+// near zero with a bias of one.
 void Vit::init_published(uint64_t seed) {
-  const double patch_bound = 1.0 / std::sqrt(static_cast<double>(patch_weight_[0].numel()));
   for (auto& [name, tensor] : published()) {
     at::Tensor target = tensor.detach();
     if (name.starts_with("patch_embed")) {
-      init_uniform(target, patch_bound, seed, name);
-    } else if (name == "cls_token") {
+      init_uniform(target, patch_.default_bound(), seed, name);
+    } else if (name == "cls_token" || name == "reg_token") {
       init_normal(target, 1e-6, seed, name);
+    } else if (name.ends_with(".gamma")) {
+      target.fill_(config_.init_values);
     } else {
       init_as_timm(target, seed, name);
+    }
+    if (config_.mlp == "swiglu" && name.find(".fc1.") != std::string::npos) {
+      at::Tensor second = target.chunk(2, 0)[1];
+      name.ends_with(".bias") ? second.fill_(1) : second.mul_(1e-6 / 0.02);
     }
   }
 }

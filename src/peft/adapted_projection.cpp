@@ -82,8 +82,9 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
       at::Tensor grad_slice = grad_y.slice(-1, slice.begin, slice.end);
       if (call->drops_path()) grad_slice = grad_slice * call->path_factors(grad_y, i);
       const at::Tensor grad_TS = rows(grad_slice);
-      for (auto& grad : slice.branch->backward(x_TI, grad_TS, call->kept[i], grad_adapter_TI)) {
-        out.push_back(std::move(grad));
+      const auto grads = slice.branch->backward(x_TI, grad_TS, call->kept[i], grad_adapter_TI);
+      for (size_t f = 0; f < grads.size(); ++f) {
+        out.push_back(nn::in_type_of(slice.branch->factors()[f].tensor, grads[f]));
       }
     }
     if (needs_dx) {

@@ -9,7 +9,7 @@ namespace snell::peft {
 FactorPair::FactorPair(const std::string& a_name, const std::string& b_name, int64_t in_features, int64_t out_features,
                        int64_t rank, const nn::TensorPlace& place) {
   const auto matrix = [&](int64_t rows, int64_t columns) {
-    return at::zeros({rows, columns}, place.options()).requires_grad_(true);
+    return at::zeros({rows, columns}, place.trainable_options()).requires_grad_(true);
   };
   parameters_ = {{a_name, matrix(rank, in_features)}, {b_name, matrix(out_features, rank)}};
 }

@@ -4,7 +4,7 @@ namespace snell::peft {
 
 KernelMix::KernelMix(const std::string& path, const nn::TensorPlace& place) {
   for (const char* name : {".learnable.alpha", ".learnable.gamma", ".learnable.beta"}) {
-    scalars_.push_back({path + name, at::zeros({1}, place.options()).requires_grad_(true)});
+    scalars_.push_back({path + name, at::zeros({1}, place.trainable_options()).requires_grad_(true)});
   }
   init();
 }

@@ -7,7 +7,7 @@ LowRankBranch::LowRankBranch(const std::string& path, int64_t in_features, int64
     : pair_(path + ".learnable.0.weight", path + ".learnable.1.weight", in_features, out_features, rank, place),
       factors_(pair_.parameters()) {
   if (with_bias) {
-    bias_O_ = at::zeros({out_features}, place.options()).requires_grad_(true);
+    bias_O_ = at::zeros({out_features}, place.trainable_options()).requires_grad_(true);
     factors_.push_back({path + ".learnable.1.bias", bias_O_});
   }
 }
@@ -18,21 +18,22 @@ void LowRankBranch::init(uint64_t seed) {
 }
 
 at::Tensor LowRankBranch::forward(const at::Tensor& x_TI, at::Tensor&) const {
-  return at::linear(x_TI.mm(pair_.a_RI().t()), pair_.b_OR(), bias());
+  return at::linear(x_TI.mm(pair_.a_RI(x_TI).t()), pair_.b_OR(x_TI), nn::in_type_of(x_TI, bias()));
 }
 
 void LowRankBranch::add_to(at::Tensor y_TS, const at::Tensor& x_TI, at::Tensor&) const {
-  y_TS.addmm_(x_TI.mm(pair_.a_RI().t()), pair_.b_OR().t());
+  y_TS.addmm_(x_TI.mm(pair_.a_RI(x_TI).t()), pair_.b_OR(x_TI).t());
   if (bias_O_.defined()) y_TS.add_(bias());
 }
 
 std::vector<at::Tensor> LowRankBranch::backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor&,
                                                 at::Tensor grad_x_TI) const {
-  const at::Tensor hidden_TR = x_TI.mm(pair_.a_RI().t());
-  const at::Tensor grad_hidden_TR = grad_TS.mm(pair_.b_OR());
-  if (grad_x_TI.defined()) grad_x_TI.addmm_(grad_hidden_TR, pair_.a_RI());
+  const at::Tensor a_RI = pair_.a_RI(x_TI);
+  const at::Tensor hidden_TR = x_TI.mm(a_RI.t());
+  const at::Tensor grad_hidden_TR = grad_TS.mm(pair_.b_OR(x_TI));
+  if (grad_x_TI.defined()) grad_x_TI.addmm_(grad_hidden_TR, a_RI);
   std::vector<at::Tensor> grads{grad_hidden_TR.t().mm(x_TI), grad_TS.t().mm(hidden_TR)};
-  if (bias_O_.defined()) grads.push_back(grad_TS.sum(0));
+  if (bias_O_.defined()) grads.push_back(grad_TS.sum(0, false, bias_O_.scalar_type()));
   return grads;
 }
 

@@ -63,9 +63,9 @@ std::vector<LayerSparsity> parse_layer_sparsity(const std::vector<std::string>& 
 // Puts an adapter on each selected slice; a group without any is a plain frozen layer.
 class AdapterFactory : public nn::ProjectionFactory {
  public:
-  AdapterFactory(const AdapterConfig& config, std::vector<NamedBranch>& branches)
+  AdapterFactory(const AdapterConfig& config, TunedModel& model)
       : config_(config),
-        branches_(branches),
+        model_(model),
         targets_(parse_patterns(config.targets, "adapter.targets")),
         excluded_(parse_patterns(config.exclude, "adapter.exclude")),
         layer_sparsity_(parse_layer_sparsity(config.layer_sparsity)) {}
@@ -81,10 +81,11 @@ class AdapterFactory : public nn::ProjectionFactory {
       own.sparsity = sparsity_of(name);
       std::shared_ptr<Branch> branch = adapters().get(config_.name)(
           slice.parent + ".additional_" + slice.name, spec.in_features, slice.end - slice.begin, own, place);
-      branches_.push_back({name, branch});
+      model_.branches.push_back({name, branch});
       slices.push_back({slice.begin, slice.end, std::move(branch)});
     }
     if (slices.empty()) return nn::LinearFactory(false).make(spec, place);
+    model_.layers.push_back({spec.path, slices});
     return std::make_unique<AdaptedProjection>(spec, std::move(slices),
                                                AdapterNoise{config_.dropout, config_.drop_path}, place);
   }
@@ -106,7 +107,7 @@ class AdapterFactory : public nn::ProjectionFactory {
     }
     for (const auto& pattern : excluded_) warn(pattern, "adapter.exclude");
     for (const auto& entry : layer_sparsity_) warn(entry.pattern, "adapter.layer_sparsity");
-    if (branches_.empty()) {
+    if (model_.branches.empty()) {
       throw core::ConfigError(
           "adapter.targets and adapter.exclude leave no projection to adapt; adapter=linear trains the head alone");
     }
@@ -133,7 +134,7 @@ class AdapterFactory : public nn::ProjectionFactory {
   }
 
   const AdapterConfig& config_;
-  std::vector<NamedBranch>& branches_;
+  TunedModel& model_;
   std::vector<LayerPattern> targets_, excluded_;
   std::vector<LayerSparsity> layer_sparsity_;
   mutable std::set<const LayerPattern*> matched_;
@@ -180,11 +181,13 @@ TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterCon
                             uint64_t seed, const nn::TensorPlace& place) {
   TunedModel model;
   if (has_adapter(adapter)) {
-    const AdapterFactory factory(adapter, model.branches);
+    const AdapterFactory factory(adapter, model);
     model.backbone = nn::make_backbone(backbone, num_classes, factory, place);
     factory.warn_of_unused();
   } else {
-    model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(adapter.name == "full"), place);
+    const bool full = adapter.name == "full";
+    model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(full),
+                                       {full ? place.trainable_dtype() : place.dtype, place.device});
   }
   model.backbone->init_published(seed);
   model.backbone->init_head(seed);

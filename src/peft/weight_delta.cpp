@@ -14,7 +14,7 @@ KernelDelta::KernelDelta(const std::string& path, const Shape& shape, std::uniqu
   core::check(columns > 0 && columns * shape.heads == shape.rank,
               core::str("rank ", shape.rank, " cannot be cut into ", shape.heads, " heads"));
   const auto factor = [&](int64_t rows) {
-    return at::zeros({shape.heads, rows, columns}, place.options()).requires_grad_(true);
+    return at::zeros({shape.heads, rows, columns}, place.trainable_options()).requires_grad_(true);
   };
   factors_ = {{path + ".learnable.In_Qs", factor(shape.in_features)},
               {path + ".learnable.Out_Qs", factor(shape.out_features)}};

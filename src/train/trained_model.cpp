@@ -1,5 +1,7 @@
 #include "snell/train/trained_model.h"
 
+#include "snell/ckpt/manifest.h"
+
 #include "snell/train/model.h"
 
 namespace snell::train {
@@ -13,13 +15,33 @@ std::string find_checkpoint(const JobConfig& config, const std::string& which, d
   return *found;
 }
 
+// From the head's bias.
+int64_t classes_of(const std::string& checkpoint) {
+  for (const auto& [name, record] : ckpt::read_manifest(checkpoint).tensors) {
+    if (name.starts_with("param/head.") && name.ends_with("bias") && !name.ends_with("norm.bias")) {
+      if (record.shape.size() == 1) return record.shape[0];
+    }
+  }
+  throw core::WeightsError(core::str(checkpoint, " holds no classifier's bias"));
+}
+
 }  // namespace
 
 TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const std::string& which,
                           dist::ControlPlane& control) {
   TrainedModel out;
   out.place = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
+  if (which == "none") {
+    if (num_classes == 0 || config.backbone.weights.empty() || !config.backbone.load_head) {
+      throw core::ConfigError(
+          "--checkpoint none judges a weight file as it is: set backbone.weights=FILE and backbone.load_head=true");
+    }
+    out.checkpoint = config.backbone.weights;
+    control.all_or_none([&] { out.model = make_model(config, num_classes, out.place); });
+    return out;
+  }
   out.checkpoint = find_checkpoint(config, which, control);
+  if (num_classes == 0) control.all_or_none([&] { num_classes = classes_of(out.checkpoint); });
   control.all_or_none([&] { out.model = make_model(config, num_classes, out.place); });
   const auto state = model_state(out.model);
   for (const char* part : {"param/", "thresholds/"}) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace snell::nn {
 namespace {
 
@@ -53,6 +55,45 @@ TEST(Vit, DropPathIsOffInEvaluationAndKeyedInTraining) {
   EXPECT_TRUE(at::equal(run(1, false), run(2, false)));
   EXPECT_TRUE(at::equal(run(1, true), run(1, true)));
   EXPECT_FALSE(at::equal(run(1, true), run(2, true)));
+}
+
+TEST(Vit, ARepresentationLayerStandsBeforeTheHead) {
+  BackboneConfig config = small();
+  config.representation_size = 7;
+  auto model = make_backbone(config, 3, LinearFactory(true), {at::kDouble, at::kCPU});
+  auto without = make_backbone(small(), 3, LinearFactory(true), {at::kDouble, at::kCPU});
+  model->init_published(1);
+  without->init_published(1);
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [name, tensor] : model->published()) tensors[name] = tensor.detach();
+  EXPECT_EQ(model->head_weight().sizes(), at::IntArrayRef({3, 7}));
+  tensors.at("pre_logits.fc.bias").fill_(0.1);
+  const at::NoGradGuard no_grad;
+  const at::Tensor images = at::randn({2, 3, 16, 16}, at::kDouble);
+  const at::Tensor expected = at::tanh(at::linear(
+      without->forward_features(images, {}), tensors.at("pre_logits.fc.weight"), tensors.at("pre_logits.fc.bias")));
+  EXPECT_TRUE(at::allclose(model->forward_features(images, {}), expected, 1e-12, 1e-12));
+}
+
+TEST(Vit, NewOptionsStartAsTimms) {
+  BackboneConfig config = small();
+  config.init_values = 1e-5;
+  config.reg_tokens = 2;
+  config.mlp = "swiglu";
+  auto model = make_backbone(config, 3, LinearFactory(true), {at::kDouble, at::kCPU});
+  EXPECT_EQ(model->pos_embed_prefix_tokens(), 3);
+  model->init_published(1);
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [name, tensor] : model->published()) tensors[name] = tensor.detach();
+  EXPECT_TRUE(at::equal(tensors.at("blocks.1.ls2.gamma"), at::full({12}, 1e-5, at::kDouble)));
+  EXPECT_LT(tensors.at("reg_token").abs().max().item<double>(), 1e-5);
+  EXPECT_EQ(tensors.at("blocks.0.mlp.fc2.weight").sizes(), at::IntArrayRef({12, 24}));
+  const auto weights = tensors.at("blocks.0.mlp.fc1.weight").chunk(2, 0);
+  EXPECT_NEAR(weights[0].std().item<double>(), 0.02, 0.004);
+  EXPECT_NEAR(weights[1].std().item<double>(), 1e-6, 2e-7);
+  const auto biases = tensors.at("blocks.0.mlp.fc1.bias").chunk(2, 0);
+  EXPECT_EQ(biases[0].abs().max().item<double>(), 0);
+  EXPECT_TRUE(at::equal(biases[1], at::ones({24}, at::kDouble)));
 }
 
 TEST(Vit, AveragePoolingLooksAtThePatches) {

@@ -90,6 +90,16 @@ TEST(JobConfig, SwinTakesAnyNumberOfWholePatches) {
   EXPECT_NE(message_of(swin, "backbone.num_heads=5").find("must divide embed_dim (96)"), std::string::npos);
 }
 
+TEST(JobConfig, VitOptionsThatDoNotFitAreRefused) {
+  const std::string vit = "vit_tiny_patch16_224";
+  EXPECT_NE(message_of(vit, "backbone.class_token=false").find("must be avg where class_token=false"),
+            std::string::npos);
+  EXPECT_NE(message_of("vit_giant_patch14_dinov2", "backbone.mlp_ratio=0.0996").find("even number of features"),
+            std::string::npos)
+      << message_of("vit_giant_patch14_dinov2", "backbone.mlp_ratio=0.0996");
+  EXPECT_NE(message_of(vit, "backbone.image_size=230").find("224 or 240 would do"), std::string::npos);
+}
+
 // docs/config.md holds the table between two marks. SNELL_UPDATE_DOCS=1 writes it anew.
 TEST(JobConfig, TheDocumentationListsEverySetting) {
   const std::string file = SNELL_SOURCE_DIR "/docs/config.md";

@@ -76,6 +76,16 @@ class Transform {
 std::shared_ptr<const Transform> make_transform(const std::string& name, const TransformConfig& config);
 std::vector<std::string> transform_names();
 
+// The evaluation recipe in timm's words, for programs that feed an exported model. A recipe with random draws is told
+// as vtab.
+struct EvalRecipe {
+  std::string crop_mode = "squash";  // squash: straight to the size; center: shorter side, then the centre
+  std::string interpolation = "bicubic";
+  double crop_pct = 1;            // floor(size / crop_pct) is the shorter side before the crop
+  std::vector<double> mean, std;  // red, green, blue, of values in [0, 1]
+};
+EvalRecipe describe_eval(const TransformConfig& config);
+
 // Settings that were changed although neither the training nor the evaluation recipe looks at them, as
 // "data.transform.flip (used by fgvc_train, small_train)"; for a warning. What was switched off (0) is no loss.
 std::vector<std::string> ignored_settings(const TransformConfig& config);

@@ -33,12 +33,22 @@ struct BackboneConfig {
   double layer_norm_eps = 1e-6;
   std::string global_pool = "token";
   double drop_path = 0.1;
+  // ViT only.
+  bool class_token = true;
+  int64_t reg_tokens = 0;
+  bool no_embed_class = false;
+  double init_values = 0;
+  std::string mlp = "gelu";
+  int64_t representation_size = 0;
   std::vector<int64_t> depths, dims;
   int64_t window_size = 7;
   bool unbiased_norm = false;
 };
 
 void bind(config::Binder& binder, BackboneConfig& config);
+
+// What fc1 yields in a block of so many features.
+int64_t mlp_features(int64_t features, const BackboneConfig& config);
 
 class Backbone {
  public:
@@ -48,7 +58,7 @@ class Backbone {
 
   // images: [B, C, H, W] -> what the head sees, [B, D] (timm's forward_head(..., pre_logits=True)).
   virtual at::Tensor forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const = 0;
-  // -> logits [B, K].
+  // -> logits [B, K], in the head's type (float32 where the activations have 16 bits).
   at::Tensor forward(const at::Tensor& images_BCHW, const core::StepContext& context) const;
 
   // Every tensor that a weight file can fill, under timm's names, in a fixed order; the head's come last.
@@ -57,6 +67,9 @@ class Backbone {
   virtual Parameters adapters() const = 0;
   // published() and adapters() that require gradients: the trainables, in the order of the forward pass.
   Parameters trainable() const;
+
+  // Rows of pos_embed that stand before the patches' (class and register tokens).
+  virtual int64_t pos_embed_prefix_tokens() const { return 0; }
 
   const std::string& head_name() const { return head_name_; }
   const at::Tensor& head_weight() const { return head_weight_KD_; }

@@ -25,6 +25,7 @@ struct LayerNorm {
 struct Conv {
   at::Tensor weight, bias;
   Conv(int64_t out_channels, int64_t in_channels_a_group, int64_t side, const TensorPlace& place);
+  at::Tensor operator()(const at::Tensor& x_BCHW, int64_t stride, int64_t padding = 0, int64_t groups = 1) const;
   void append_to(Parameters& out, const std::string& path) const;
   // Where PyTorch draws a new convolution's weight and bias from: within ±1/√(fan-in).
   double default_bound() const;

@@ -15,11 +15,21 @@ struct Parameter {
 
 using Parameters = std::vector<Parameter>;
 
-// Type and place in which a model keeps its tensors.
+// Type and place in which a model keeps its tensors. Activations have the type of the images that come in; a parameter
+// of another type is converted where it is used (in_type_of).
 struct TensorPlace {
-  at::ScalarType dtype = at::kFloat;
+  at::ScalarType dtype = at::kFloat;  // of what is frozen
   at::Device device = at::kCPU;
   at::TensorOptions options() const { return at::TensorOptions().dtype(dtype).device(device); }
+  // Of what trains: 16 bits would lose most updates, so float32 beside a 16-bit type; else the same type.
+  at::ScalarType trainable_dtype() const { return at::promote_types(dtype, at::kFloat); }
+  at::TensorOptions trainable_options() const { return options().dtype(trainable_dtype()); }
 };
+
+// `parameter`, which may be undefined, in the type of the activations `x`: itself where that is its own.
+// Differentiable.
+inline at::Tensor in_type_of(const at::Tensor& x, const at::Tensor& parameter) {
+  return parameter.defined() ? parameter.to(x.scalar_type()) : parameter;
+}
 
 }  // namespace snell::nn

@@ -21,14 +21,15 @@ class Branch {
   virtual const nn::Parameters& factors() const = 0;
   virtual void init(uint64_t seed) = 0;
 
-  // branch(x) [T, S]. `kept`: a small tensor from forward to backward of one call (a threshold), or undefined. Records
-  // no graph.
+  // branch(x) [T, S] in the type of x, whatever the factors' type. `kept`: a small tensor from forward to backward of
+  // one call (a threshold), or undefined. Records no graph.
   virtual at::Tensor forward(const at::Tensor& x_TI, at::Tensor& kept) const = 0;
   // y += branch(x).
   virtual void add_to(at::Tensor y_TS, const at::Tensor& x_TI, at::Tensor& kept) const {
     y_TS.add_(forward(x_TI, kept));
   }
-  // Gradients of the factors from dL/dbranch [T, S]; adds dL/dx to `grad_x_TI` where that is defined.
+  // Gradients of the factors, in their type or that of x, from dL/dbranch [T, S]; adds dL/dx to `grad_x_TI` where that
+  // is defined.
   virtual std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
                                            at::Tensor grad_x_TI) const = 0;
 

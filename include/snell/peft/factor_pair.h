@@ -18,9 +18,11 @@ class FactorPair {
   // A Kaiming-uniform(a = √5), B zero: the branch adds nothing at the start.
   void init(uint64_t seed);
   const nn::Parameters& parameters() const { return parameters_; }  // A, B
-  // Outside of the graph.
+  // Outside of the graph; those that compute with activations are in their type.
   at::Tensor a_RI() const { return parameters_[0].tensor.detach(); }
   at::Tensor b_OR() const { return parameters_[1].tensor.detach(); }
+  at::Tensor a_RI(const at::Tensor& x) const { return nn::in_type_of(x, a_RI()); }
+  at::Tensor b_OR(const at::Tensor& x) const { return nn::in_type_of(x, b_OR()); }
 
  private:
   nn::Parameters parameters_;

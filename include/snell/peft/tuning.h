@@ -10,6 +10,7 @@
 #include "snell/config/binder.h"
 #include "snell/core/registry.h"
 #include "snell/nn/backbone.h"
+#include "snell/peft/adapted_projection.h"
 #include "snell/peft/branch.h"
 #include "snell/peft/budget_allocator.h"
 
@@ -39,10 +40,17 @@ using BranchFactory =
 // All adapters, by name.
 const core::Registry<BranchFactory>& adapters();
 
+// A layer whose published weight the adapters of its slices change: "blocks.0.attn.qkv".
+struct AdaptedLayer {
+  std::string name;
+  std::vector<AdaptedSlice> slices;
+};
+
 // A model with its adapters in place, initialised from the seed, and requires_grad set.
 struct TunedModel {
   std::unique_ptr<nn::Backbone> backbone;
   std::vector<NamedBranch> branches;
+  std::vector<AdaptedLayer> layers;  // the same adapters by layer
 };
 
 // Builds the backbone with `adapter` entered into its projections. Published tensors are initialised from `seed` (a

@@ -12,11 +12,13 @@ namespace snell::train {
 struct TrainedModel {
   peft::TunedModel model;
   nn::TensorPlace place;
-  std::string checkpoint;  // the folder it came from
+  std::string checkpoint;  // the folder it came from, or the weight file
   int64_t step = 0;
 };
 
-// `which`: "last", "best", or a checkpoint's folder. Collective. Throws WeightsError when there is none.
+// `which`: "last", "best", a checkpoint's folder, or "none" for backbone.weights as it is, with its head.
+// `num_classes`: 0 takes as many as the checkpoint has. Collective. Throws WeightsError when there is no checkpoint,
+// and ConfigError when "none" is without backbone.weights and backbone.load_head.
 TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const std::string& which,
                           dist::ControlPlane& control);
 
