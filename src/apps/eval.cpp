@@ -1,4 +1,5 @@
 // snell eval: judges a run's checkpoint on a split, over any number of ranks.
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -13,19 +14,29 @@ namespace snell::apps {
 namespace {
 
 struct Options {
-  std::string run_dir, checkpoint = "last";
+  std::string run_dir;  // or the first override, where a weight file is judged and not a run
+  std::string checkpoint = "last";
   std::vector<std::string> overrides;
   bool json = false;
+  bool judges_a_file() const { return run_dir.find('=') != std::string::npos && !std::filesystem::exists(run_dir); }
 };
+
+// Without a run the config is composed as for training, and backbone.weights is what is judged.
+Job job_to_judge(const Options& o) {
+  if (!o.judges_a_file()) return job_of_run(o.run_dir, o.overrides);
+  std::vector<std::string> overrides{o.run_dir};
+  overrides.insert(overrides.end(), o.overrides.begin(), o.overrides.end());
+  return compose_job("", overrides);
+}
 
 int eval_on(dist::ControlPlane& control, const Options& o) {
   Job job;
   std::shared_ptr<const data::SampleSource> source;
   control.all_or_none([&] {
-    job = job_of_run(o.run_dir, o.overrides);
+    job = job_to_judge(o);
     source = data::open_dataset(job.config.data.file, job.config.data.eval_split);
   });
-  const auto trained = train::load_trained(job.config, source->num_classes(), o.checkpoint, control);
+  const auto trained = train::load_trained(job.config, source->num_classes(), o.judges_a_file() ? "none" : o.checkpoint, control);
   const auto loader = train::make_eval_loader(source, job.config.data, control, trained.place.device.is_cuda());
   report::ProgressOptions shown;
   shown.enabled = control.is_root();
@@ -59,9 +70,12 @@ void add_eval(CLI::App& app, Action& chosen) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("eval",
                                          "Judge a run on a split of its data.\n"
-                                         "Example: mpirun -np 2 snell eval runs/cifar data.eval_split=val200");
-  command->add_option("run", o->run_dir, "the run's folder")->required();
-  command->add_option("overrides", o->overrides, "changes to the run's config");
+                                         "Examples: mpirun -np 2 snell eval runs/cifar data.eval_split=val200\n"
+                                         "          snell eval experiment=fgvc/snell32/cub "
+                                         "backbone.weights=91.5_model_best.pth backbone.load_head=true");
+  command->add_option("run", o->run_dir, "the run's folder; without one, settings as for training: backbone.weights is judged")
+      ->required();
+  command->add_option("overrides", o->overrides, "changes to the config");
   command
       ->add_option("--checkpoint", o->checkpoint,
                    "last, best, a checkpoint's folder, or none: backbone.weights as it is")

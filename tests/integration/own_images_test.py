@@ -18,13 +18,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="snell-own-") as name:
         folder = pathlib.Path(name)
         images, data, run = folder / "my_images", folder / "my_images.h5", folder / "run"
-        number = 0
-        for split, copies in (("train", 12), ("test", 4)):
-            for label, kind in enumerate(("cat", "dog", "owl")):
-                (images / split / kind).mkdir(parents=True)
-                for _ in range(copies):
-                    (images / split / kind / f"{number}.png").write_bytes(support.picture(number, label))
-                    number += 1
+        support.write_folders(images, ("cat", "dog", "owl"))
         program.run("convert", "datasets/imagefolder.yaml", images, data)
         shown = json.loads(program.run("inspect", data, "--json").stdout)
         assert len(shown["class_names"]) == 3, shown

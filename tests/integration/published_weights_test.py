@@ -4,6 +4,7 @@ must be refused.
 
 usage: published_weights_test.py PROGRAM MPIRUN...
 """
+import json
 import os
 import pathlib
 import shutil
@@ -70,6 +71,20 @@ def main():
         finally:
             server.terminate()
         assert not (folder / "run").exists(), "a dry run left something"
+
+        # A file of the published code: its 7 classes judged without a run, and trained on.
+        support.write_folders(folder / "seven", "abcdefg")
+        program.run("convert", "datasets/imagefolder.yaml", folder / "seven", folder / "seven.h5")
+        best = ["data=imagefolder", f"data.file={folder / 'seven.h5'}", "backbone=vit_base_patch16_224", *VIT,
+                f"backbone.weights={FIXTURES / 'snell_model_best.pth'}", "backbone.load_head=true",
+                "adapter=snell8", "adapter.sparsity=0.9"]
+        judged = json.loads(program.run("eval", *best, "--json").stdout)[0]
+        assert judged["checkpoint"].endswith("snell_model_best.pth") and judged["samples"] > 0, judged
+        sparser = json.loads(program.run("eval", *best, "adapter.sparsity=0.5", "--json").stdout)[0]
+        assert sparser["loss"] != judged["loss"], "the sparsity of the config does not matter"
+        wrong_rank = program.run("eval", *best, "adapter.rank=16", expect=4)
+        assert "In_Qs" in wrong_rank.stderr, wrong_rank.stderr
+        program.run("eval", *best, "backbone.load_head=false", expect=2)
 
         # A wrong file, by content: named and refused.
         other = program.run(*dry_run, "backbone=convnext_base_22k_224", *CONVNEXT,
