@@ -39,14 +39,22 @@ constexpr StorageType kDtypes[] = {
 };
 
 constexpr std::string_view kWrappers[] = {"state_dict_ema", "model_ema", "state_dict", "model"};
-constexpr size_t kMaxDimensions = 64;
+constexpr size_t kMaxDimensions = 32, kMaxTensors = 1 << 15;
 constexpr int kMaxWrappings = 8;  // a parameter that wraps a tensor that wraps …
 
-std::string list_of(const std::vector<std::string>& names) {
-  const size_t shown = std::min<size_t>(names.size(), 12);
-  const std::string text = core::join(std::span(names).first(shown));
-  return shown < names.size() ? str(text, ", … (", names.size(), " in all)") : text;
-}
+// Names for a message: the first of them, and how many there are.
+class NameList {
+ public:
+  void add(std::string_view name) {
+    if (count_++ < 12) text_ += str(text_.empty() ? "" : ", ", printable(name));
+  }
+  bool empty() const { return count_ == 0; }
+  std::string text() const { return count_ > 12 ? str(text_, ", … (", count_, " in all)") : text_; }
+
+ private:
+  size_t count_ = 0;
+  std::string text_;
+};
 
 class Reader {
  public:
@@ -57,23 +65,24 @@ class Reader {
       if (pickle_.is(id, PickleKind::kPersistent)) add_storage(id);
     }
     const std::vector<PickleId>& items = pickle_[find_state_dict()].items;
-    std::vector<std::string> others;
-    std::set<std::string> names;
+    NameList others;
+    std::set<std::string_view> names;
     for (size_t i = 0; i < items.size(); i += 2) {
       const PickleNode& key = pickle_[items[i]];
       const bool named = key.kind == PickleKind::kText;
       tensor_ = named ? printable(key.text) : "?";
       std::optional<TorchTensor> tensor = read_tensor(items[i + 1], kMaxWrappings);
       if (!tensor) {
-        others.push_back(tensor_);
+        others.add(tensor_);
         continue;
       }
       if (!named) refuse("a tensor of its state dict has a name that is not text");
       tensor->name = key.text;
-      if (!names.insert(tensor->name).second) refuse_tensor("appears twice");
+      if (!names.insert(key.text).second) refuse_tensor("appears twice");
+      if (names.size() > kMaxTensors) refuse(str("its state dict has more than ", kMaxTensors, " tensors"));
       contents_.tensors.push_back(std::move(*tensor));
     }
-    if (!others.empty()) contents_.metadata["not_tensors"] = list_of(others);
+    if (!others.empty()) contents_.metadata["not_tensors"] = others.text();
     return std::move(contents_);
   }
 
@@ -98,12 +107,12 @@ class Reader {
     return false;
   }
 
-  std::vector<std::string> keys_without(PickleId dictionary, std::string_view left_out) const {
-    std::vector<std::string> keys;
+  NameList keys_without(PickleId dictionary, std::string_view left_out) const {
+    NameList keys;
     const std::vector<PickleId>& items = pickle_[dictionary].items;
     for (size_t i = 0; i < items.size(); i += 2) {
       const PickleNode& key = pickle_[items[i]];
-      if (key.kind == PickleKind::kText && key.text != left_out) keys.push_back(printable(key.text));
+      if (key.kind == PickleKind::kText && key.text != left_out) keys.add(key.text);
     }
     return keys;
   }
@@ -119,15 +128,15 @@ class Reader {
       const PickleId* inner = pickle_.find(top, wrapper);
       if (inner == nullptr || !holds_tensors(*inner)) continue;
       contents_.metadata["wrapper"] = wrapper;
-      const std::vector<std::string> others = keys_without(top, wrapper);
-      if (!others.empty()) contents_.metadata["other_keys"] = list_of(others);
+      const NameList others = keys_without(top, wrapper);
+      if (!others.empty()) contents_.metadata["other_keys"] = others.text();
       return *inner;
     }
     if (!holds_tensors(top)) {
-      const std::vector<std::string> keys = keys_without(top, "");
+      const NameList keys = keys_without(top, "");
       refuse(str("no state dict was found in it: neither under ",
                  core::join(std::vector<std::string>(std::begin(kWrappers), std::end(kWrappers))),
-                 " nor at its top, which has the keys: ", keys.empty() ? "none" : list_of(keys)));
+                 " nor at its top, which has the keys: ", keys.empty() ? "none" : keys.text()));
     }
     return top;
   }
@@ -174,9 +183,8 @@ class Reader {
   std::optional<TorchTensor> read_tensor(PickleId id, int wrappings) const {
     if (!pickle_.is(id, PickleKind::kObject) || !is_tensor(id)) return std::nullopt;
     if (wrappings == 0) refuse_tensor(str("is wrapped more than ", kMaxWrappings, " times"));
-    std::string_view function = "";
     const std::string name = pickle_.global_name(id);
-    function = std::string_view(name).substr(name.rfind('.') + 1);
+    const std::string_view function = std::string_view(name).substr(name.rfind('.') + 1);
     const std::vector<PickleId>& arguments = pickle_[pickle_[id].items[1]].items;
     if (function == "_rebuild_parameter" || function == "_rebuild_parameter_with_state") {
       if (arguments.empty()) refuse_tensor("is a parameter without a tensor");

@@ -15,6 +15,8 @@ using core::str;
 
 namespace {
 
+constexpr size_t kMaxText = 8 << 20;
+
 std::optional<DType> dtype_named(const std::string& name) {
   for (DType dtype : {DType::kBool, DType::kU8, DType::kI8, DType::kI16, DType::kI32, DType::kI64, DType::kF16,
                       DType::kBF16, DType::kF32, DType::kF64}) {
@@ -52,6 +54,7 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
 
   bool key(std::string& name) override {
     if (state_ == State::kTop) {
+      if (names_.size() > kMaxTensors) return refuse(str("more than ", kMaxTensors, " tensors"));
       if (!names_.insert(name).second) return refuse(str("the key '", printable(name), "' appears twice"));
       entry_is_metadata_ = name == "__metadata__";
       current_ = {};
@@ -62,6 +65,7 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
     }
     if (state_ == State::kMetadata) {
       key_ = name;
+      if (header_.metadata.size() == kMaxMetadata) return refuse(str("more than ", kMaxMetadata, " metadata"));
       if (header_.metadata.contains(name)) return refuse(str("the key '", printable(name), "' appears twice"));
       return true;
     }
@@ -117,7 +121,8 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   enum class State { kStart, kTop, kEntry, kMetadata, kTensor, kArray, kEnd };
-  static constexpr size_t kMaxDimensions = 64;
+  // Each entry costs more memory than text: these keep a header of 100 MB within the budget of budget.h.
+  static constexpr size_t kMaxDimensions = 64, kMaxTensors = 1 << 17, kMaxMetadata = 1 << 16;
 
   bool go(State next) {
     state_ = next;
@@ -138,6 +143,22 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
   std::vector<uint64_t> offsets_;
   std::set<std::string> names_, fields_;
 };
+
+// The longest text between two quotes; the JSON parser holds it several times.
+size_t longest_text(std::string_view json) {
+  size_t longest = 0, length = 0;
+  bool inside = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    if (json[i] == '"') {
+      inside = !inside;
+      length = 0;
+    } else if (inside) {
+      if (json[i] == '\\') ++i;
+      longest = std::max(longest, ++length);
+    }
+  }
+  return longest;
+}
 
 std::string check_layout(const std::vector<TensorEntry>& tensors, uint64_t data_size) {
   uint64_t position = 0;
@@ -166,6 +187,7 @@ std::string parse_safetensors_header(std::string_view text, uint64_t data_size, 
   if (!text.starts_with('{')) return "its header does not start with '{'";
   // The JSON parser would take it for the end and leave out what follows.
   if (text.find('\0') != std::string_view::npos) return "its header is not JSON: it holds a zero byte";
+  if (longest_text(text) > kMaxText) return str("its header has a text of more than ", kMaxText, " letters");
   HeaderEvents events(header);
   if (!nlohmann::json::sax_parse(text, &events)) return events.problem();
   // Empty tensors sort before the one that starts at the same byte.

@@ -47,21 +47,27 @@ class Parser {
   }
 
   void check_start() {
-    const Pickle magic = next_pickle();
-    if (!magic.is(magic.root, PickleKind::kBigInt) || magic[magic.root].text != kMagic) {
-      raise_weights_error(str("'", file_.path,
-                              "' is a Python pickle, but not one of torch.save; save the tensors with ",
-                              "torch.save(model.state_dict(), FILE)"));
-    }
-    const Pickle version = next_pickle();
-    if (!version.is(version.root, PickleKind::kInt) || version[version.root].number != kProtocol) {
-      refuse(str("its version is not ", kProtocol));
-    }
+    check_magic();
+    check_version();
     const Pickle machine = next_pickle();
     const PickleId* little =
         machine.is(machine.root, PickleKind::kDict) ? machine.find(machine.root, "little_endian") : nullptr;
     if (little == nullptr || !machine.is(*little, PickleKind::kBool)) refuse("it does not tell its byte order");
     if (machine[*little].number == 0) refuse("it is big-endian; save it again on a little-endian machine");
+  }
+
+  void check_magic() {
+    const Pickle magic = next_pickle();
+    if (magic.is(magic.root, PickleKind::kBigInt) && magic[magic.root].text == kMagic) return;
+    raise_weights_error(str("'", file_.path, "' is a Python pickle, but not one of torch.save; save the tensors with ",
+                            "torch.save(model.state_dict(), FILE)"));
+  }
+
+  void check_version() {
+    const Pickle version = next_pickle();
+    if (!version.is(version.root, PickleKind::kInt) || version[version.root].number != kProtocol) {
+      refuse(str("its version is not ", kProtocol));
+    }
   }
 
   // The storages' bytes, in the order of contents.storages.

@@ -214,11 +214,9 @@ class Parser {
     // With a descriptor the header may be from before the content was known.
     const bool later = (c.flags & kHasDescriptor) != 0;
     const auto crc = local.take<uint32_t>(), packed = local.take<uint32_t>(), size = local.take<uint32_t>();
-    const auto agrees = [&](uint32_t said, uint64_t is) {
-      return said == is || said == 0xffffffff || (later && said == 0);
-    };
-    if (!(crc == c.entry.crc || (later && crc == 0)) || !agrees(packed, c.entry.packed_size) ||
-        !agrees(size, c.entry.size)) {
+    const bool unknown = later && crc == 0 && packed == 0 && size == 0;
+    const auto agrees = [](uint32_t said, uint64_t is) { return said == is || said == 0xffffffff; };
+    if (!unknown && (crc != c.entry.crc || !agrees(packed, c.entry.packed_size) || !agrees(size, c.entry.size))) {
       refuse_entry(c, "its header and the directory contradict each other in size or checksum");
     }
     const size_t name_size = local.take<uint16_t>(), extra_size = local.take<uint16_t>();
@@ -244,7 +242,7 @@ class Parser {
     while (extra.left() >= 4) {
       const auto kind = extra.take<uint16_t>();
       const size_t size = extra.take<uint16_t>();
-      if (size > extra.left()) break;
+      if (size > extra.left()) refuse_entry(c, "its extra fields are cut off");
       Record field(extra.take_bytes(size));
       if (kind == kExtraPadding) {
         const auto padding = field.take_bytes(field.left());

@@ -41,15 +41,20 @@ class Inflater {
       const size_t wanted = std::min(out.size() - done, kPiece);
       stream_.next_out = reinterpret_cast<Bytef*>(out.data() + done);
       stream_.avail_out = static_cast<uInt>(wanted);
-      const int code = inflate(&stream_, Z_NO_FLUSH);
+      // Z_BLOCK stops after each block: after the last one (64), its last byte may have bits that nothing uses.
+      const int code = inflate(&stream_, Z_BLOCK);
       done += wanted - stream_.avail_out;
+      const int unused = stream_.data_type & 7;
+      if ((stream_.data_type & 64) != 0 && (stream_.data_type & 128) != 0 && unused > 0) {
+        unused_bits_ = stream_.next_in[-1] >> (8 - unused);
+      }
       ended_ = code != Z_OK;
-      complete_ = code == Z_STREAM_END && stream_.avail_in == 0 && packed_.empty();
+      complete_ = code == Z_STREAM_END && stream_.avail_in == 0 && packed_.empty() && unused_bits_ == 0;
     }
     return done;
   }
 
-  // Whether the stream has ended, and with its last packed byte.
+  // Whether the stream has ended, and with its last packed bit: what is behind it must be zero, or a flip went unseen.
   bool complete() {
     std::byte extra;
     return fill(std::span(&extra, 1)) == 0 && complete_;
@@ -60,6 +65,7 @@ class Inflater {
   z_stream stream_ = {};
   std::unique_ptr<z_stream, InflateEnd> guard_;
   bool ended_ = false, complete_ = false;
+  int unused_bits_ = 0;
 };
 
 uint32_t add_crc(uint32_t crc, std::span<const std::byte> bytes) {

@@ -1,0 +1,10 @@
+// Fuzz target: numpy's archives. Run by run.sh.
+#include "budget.h"
+#include "zip_mutator.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace snell;
+  return fuzz::read_everything(data, size, [](io::FileBytes file) {
+    return io::open_npz(std::make_shared<const io::ZipFile>(std::move(file)));
+  });
+}
