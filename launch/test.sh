@@ -9,9 +9,9 @@ usage() {
 usage: launch/test.sh [--quick] [--long] [--jobs N] [--help]
 
   1 set-up   2 build (cpu-release)   3 all tests   4 CUDA build, where a toolkit is found
-  5 unit tests under AddressSanitizer and UBSan
+  5 unit tests under AddressSanitizer and UBSan   6 fuzzing of the weight files' parsers, 30 s each
 
-  --quick    without 4 and 5
+  --quick    without 4, 5 and 6
   --long     also the tests labelled "long"
   --jobs N   compilers and tests at a time (default: cores, as far as the memory goes)
 
@@ -78,6 +78,12 @@ if [ $quick = 0 ]; then
   cmake --build --preset cpu-asan -j "$jobs" --target "${unit_tests[@]}" || code=$?
   [ $code != 0 ] || quietly asan-unit-tests.log ctest --test-dir build-asan -L '^unit$' -j "$jobs" --output-on-failure || code=$?
   verdict $code "${#unit_tests[@]} unit-test programs under ASan and UBSan"
+
+  step "Fuzzing the parsers of weight files, 30 s each"
+  code=0
+  tests/fuzz/run.sh --seconds 30 --jobs "$jobs" || code=$?
+  # Without the compiler (77) it is a missing test.
+  if [ $code = 77 ] && [ "${CI:-}" != true ]; then warn "the parsers were not fuzzed"; else verdict $code "fuzzing of the parsers"; fi
 fi
 steps_done "All steps"
 

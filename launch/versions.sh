@@ -31,9 +31,10 @@ SNELL_APT_PACKAGES=(
   libzip-dev zlib1g-dev libxxhash-dev libjpeg-dev libpng-dev libwebp-dev
   dataset-fashion-mnist
 )
-# What only some of the tests need (SNELL_SETUP_TESTS=1, set by launch/test.sh).
+# What only some of the tests need (SNELL_SETUP_TESTS=1, set by launch/test.sh). clang-16: libFuzzer for tests/fuzz, and
+# Debian's first Clang that knows std::source_location.
 SNELL_APT_TEST_PACKAGES=(
-  clang-format-14 shellcheck strace iproute2 python3-h5py
+  clang-format-14 clang-16 libclang-rt-16-dev shellcheck strace iproute2 python3-h5py
   slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2
 )
 

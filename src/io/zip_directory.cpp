@@ -65,6 +65,8 @@ class Parser {
       if (all[i].local_begin != position) refuse_entry(all[i], "it leaves a gap or overlaps another");
       position = i + 1 < all.size() ? all[i + 1].local_begin : directory_begin_;
       check_local(all[i], position);
+      // A touched header may have mapped 2 MB of content with it.
+      file_.part(all[i].local_begin, kLocalSize).give_back();
       entries.push_back(std::move(all[i].entry));
     }
     if (entries.empty() && directory_begin_ != 0) refuse("bytes that belong to no entry");

@@ -10,15 +10,19 @@ namespace snell::test {
 
 class ZipWriter {
  public:
-  void add(const std::string& name, const std::string& content) {
+  // `align` pads the header as torch does, so that the content starts at a multiple of it.
+  void add(const std::string& name, const std::string& content, size_t align = 1) {
     const auto crc = static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size()));
+    const auto size = number(static_cast<uint32_t>(content.size()));
     const size_t begin = out_.size();
-    const std::string numbers = number(uint16_t{0}) + number(uint16_t{0}) + number(uint32_t{0}) + number(crc) +
-                                number(static_cast<uint32_t>(content.size())) +
-                                number(static_cast<uint32_t>(content.size())) +
-                                number(static_cast<uint16_t>(name.size())) + number(uint16_t{0});
-    out_ += "PK\3\4" + number(uint16_t{20}) + numbers + name + content;
-    directory_ += "PK\1\2" + number(uint16_t{20}) + number(uint16_t{20}) + numbers + std::string(10, '\0') +
+    std::string padding;
+    while (align > 1 && (begin + 30 + name.size() + 4 + padding.size()) % align != 0) padding += 'Z';
+    const std::string extra = align > 1 ? "FB" + number(static_cast<uint16_t>(padding.size())) + padding : "";
+    const std::string numbers =
+        std::string(8, '\0') + number(crc) + size + size + number(static_cast<uint16_t>(name.size()));
+    out_ += "PK\3\4" + number(uint16_t{20}) + numbers + number(static_cast<uint16_t>(extra.size())) + name + extra;
+    out_ += content;
+    directory_ += "PK\1\2" + number(uint16_t{20}) + number(uint16_t{20}) + numbers + std::string(12, '\0') +
                   number(static_cast<uint32_t>(begin)) + name;
     ++count_;
   }
