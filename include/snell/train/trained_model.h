@@ -16,8 +16,9 @@ struct TrainedModel {
   int64_t step = 0;
 };
 
-// `which`: "last", "best", or a checkpoint's folder. Collective. Throws WeightsError when there is none.
+// `which`: "last", "best", or a checkpoint's folder. `weights`: "model", or "ema" for their moving average. Collective.
+// Throws WeightsError when there is none, ConfigError when the run keeps no average.
 TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const std::string& which,
-                          dist::ControlPlane& control);
+                          dist::ControlPlane& control, const std::string& weights = "model");
 
 }  // namespace snell::train
