@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app.h"
+#include "inspect.h"
 #include "snell/ckpt/inspect.h"
 #include "snell/ckpt/manifest.h"
 #include "snell/ckpt/trained_file.h"
@@ -27,14 +28,11 @@ constexpr const char* kAccepted =
     "model.safetensors.index.json)";
 
 struct Options {
-  std::string path;
+  std::vector<std::string> what;  // a path; with `model`: overrides
+  bool model = false;
+  std::string config_dir;
+  std::optional<int64_t> classes;
   bool json = false, no_verify = false;
-};
-
-struct Findings {
-  std::string text;
-  ordered_json json;
-  ExitCode code = ExitCode::kOk;
 };
 
 Findings inspect_dataset(const std::string& path, bool verify) {
@@ -166,8 +164,13 @@ Findings inspect(const std::string& path, bool verify) {
   return inspect_weights(path, verify);
 }
 
+Findings inspect_path(const Options& o) {
+  if (o.what.size() != 1) throw core::ConfigError(str("name one file or folder, or take --model; ", kAccepted));
+  return inspect(o.what.front(), !o.no_verify);
+}
+
 int run(const Options& o) {
-  const Findings found = inspect(o.path, !o.no_verify);
+  const Findings found = o.model ? inspect_model(o.what, o.config_dir, o.classes) : inspect_path(o);
   // Names come from files: bytes that are not UTF-8 are replaced.
   std::cout << (o.json ? found.json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n" : found.text);
   return static_cast<int>(found.code);
@@ -179,10 +182,16 @@ void add_inspect(CLI::App& app, Action& chosen) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "inspect",
-      "Show what is inside a data set, a weight file, a checkpoint or a run's folder, and verify it.\n"
+      "Show what is inside a data set, a weight file, a checkpoint or a run's folder, and verify it; with\n"
+      "--model: the layers of a config's model, their parameters and memory.\n"
       "Exit code 3: a damaged data set; 4: damaged weights or checkpoints.\n"
-      "Example: snell inspect data/vtab/cifar.h5");
-  command->add_option("path", options->path, "the file or folder")->required();
+      "Example: snell inspect data/vtab/cifar.h5\n"
+      "Example: snell inspect --model backbone=vit_base_patch16_224 adapter=snell8");
+  command->add_option("what", options->what, "the file or folder; with --model: group=option, key=value, ...");
+  command->add_flag("--model", options->model, "the model that a config describes, without making it");
+  command->add_option("--classes", options->classes, "with --model: of the head (default: the data set's, else 1000)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  command->add_option("--config-dir", options->config_dir, "with --model: a folder of own configs");
   command->add_flag("--json", options->json, "print JSON");
   command->add_flag("--no-verify", options->no_verify, "do not read all of it to check it");
   command->callback([options, &chosen] { chosen = [options] { return run(*options); }; });

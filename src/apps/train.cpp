@@ -108,8 +108,11 @@ int train_on(dist::ControlPlane& control, const Options& o) {
   control.all_or_none([&] {
     if (!recorder) return;
     if (job.config.checkpoint.every_steps > 0 || job.config.checkpoint.every_epochs > 0) {
-      ckpt::export_trained(job.config.run.dir + "/model.safetensors", trainer.trained(),
-                           {{"config", job.json}, {"version", core::version()}});
+      const std::map<std::string, std::string> about = {{"config", job.json}, {"version", core::version()}};
+      ckpt::export_trained(job.config.run.dir + "/model.safetensors", trainer.trained(), about);
+      if (const auto averaged = trainer.trained_ema(); !averaged.empty()) {
+        ckpt::export_trained(job.config.run.dir + "/model_ema.safetensors", averaged, about);
+      }
     }
     recorder->finish(result, o.json);
   });

@@ -21,6 +21,7 @@ static std::string shape_text(const std::vector<int64_t>& shape) {
 static std::string as_text(const std::string& path, const Manifest& m, const std::string& checksums) {
   std::ostringstream out;
   out << "checkpoint    " << path << "\n"
+      << "format        snell-checkpoint 1: safetensors shards and manifest.json\n"
       << "step          " << m.step << " (epoch " << m.epoch << ", step " << m.step_in_epoch << " of it; "
       << m.samples_seen << " samples seen)\n"
       << "seed          " << m.seed << "\n"

@@ -10,6 +10,8 @@ namespace snell::report {
 
 using nlohmann::json;
 
+static constexpr double kMaxEpoch = 1e9;
+
 double number_of(const json& event, const char* key) {
   const auto value = event.find(key);
   return value != event.end() && value->is_number() ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
@@ -21,12 +23,18 @@ static void add(Series& series, const json& event, const char* key) {
   if (event.contains(key) && std::isfinite(step)) series.points.emplace_back(step, number_of(event, key));
 }
 
+bool is_of_ema(const json& eval_event) {
+  const auto weights = eval_event.find("weights");
+  return weights != eval_event.end() && *weights == "ema";
+}
+
 Curves read_curves(const std::string& metrics_path) {
   Curves curves;
   curves.train_loss.name = "training";
   curves.eval_loss.name = "evaluation";
   curves.top1.name = "top-1";
   curves.top5.name = "top-5";
+  curves.ema_top1.name = "top-1, EMA";
   curves.lr.name = "learning rate";
   curves.images_per_s.name = "images/s";
   curves.train_loss.noisy = true;
@@ -40,10 +48,17 @@ Curves read_curves(const std::string& metrics_path) {
       add(curves.images_per_s, event, "images_per_s");
       curves.last_step = event;
     } else if (*kind == "eval") {
-      add(curves.eval_loss, event, "loss");
-      add(curves.top1, event, "top1");
-      add(curves.top5, event, "top5");
+      if (is_of_ema(event)) {
+        add(curves.ema_top1, event, "top1");
+      } else {
+        add(curves.eval_loss, event, "loss");
+        add(curves.top1, event, "top1");
+        add(curves.top5, event, "top5");
+      }
       curves.evals.push_back(event);
+    } else if (*kind == "sparsity") {
+      const double epoch = number_of(event, "epoch");
+      if (epoch >= 0 && epoch < kMaxEpoch) curves.allocations[static_cast<int64_t>(epoch)] = event;
     } else if (*kind == "resume") {
       const double step = number_of(event, "step");
       if (std::isfinite(step)) curves.resumes.push_back({step, core::str("resumed after step ", step)});

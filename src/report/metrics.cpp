@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using core::str;
 using nlohmann::json;
 
-static constexpr std::string_view kSummaryHead = "epoch,step,train_loss,eval_loss,top1,top5,best,lr,seconds\n";
+static constexpr std::string_view kSummaryHead = "epoch,step,train_loss,eval_loss,top1,top5,best,lr,seconds,weights\n";
 static constexpr uint64_t kMaxLogBytes = uint64_t{4} << 30;
 
 static io::FileDescriptor open_to_append(const std::string& path) {
@@ -159,7 +159,7 @@ void SummaryLog::add(const SummaryRow& row) {
   std::ostringstream line;
   line.precision(10);
   line << row.epoch << ',' << row.step << ',' << row.train_loss << ',' << row.eval_loss << ',' << row.top1 << ','
-       << row.top5 << ',' << row.best << ',' << row.lr << ',' << row.seconds << '\n';
+       << row.top5 << ',' << row.best << ',' << row.lr << ',' << row.seconds << ',' << row.weights << '\n';
   write_all(file_, path_, line.str());
 }
 

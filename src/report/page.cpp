@@ -35,6 +35,8 @@ svg{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}
 .mark{stroke:var(--soft);stroke-dasharray:3 4;stroke-width:1.5}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round}.line.faint{opacity:.3;stroke-width:1}.hover{opacity:0}.hover:hover{opacity:.7}
 .dot:hover{r:5}
+.row{fill:transparent}.row:hover{fill:var(--soft);fill-opacity:.12}
+.legend .shade{border:1px solid var(--rule)}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th,td{padding:7px 14px;text-align:left;border-bottom:1px solid var(--rule);vertical-align:top}td.n,td:first-child{white-space:nowrap}
@@ -113,6 +115,12 @@ std::string document(const std::string& title, const std::string& body) {
   for (int i = 0; i < 6; ++i) {
     colours += str(".line.s", i, "{stroke:var(--c", i, ")}circle.s", i, "{fill:var(--c", i, ")}.b", i, "{fill:var(--c",
                    i, ");background:var(--c", i, ")}\n");
+  }
+  // Nine shades from the card's colour to the full one.
+  for (int i = 0; i < 9; ++i) {
+    const double part = i == 0 ? 0.05 : 0.1 + 0.9 * i / 8;
+    colours += str("path.h", i, "{fill:var(--c0);fill-opacity:", part, "}.shade.h", i,
+                   "{background:color-mix(in srgb,var(--c0) ", 100 * part, "%,var(--card))}\n");
   }
   return str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">",

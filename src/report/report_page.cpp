@@ -9,6 +9,7 @@
 #include "page.h"
 #include "snell/core/text.h"
 #include "snell/io/files.h"
+#include "sparsity_map.h"
 
 namespace snell::report {
 
@@ -35,18 +36,24 @@ static std::string step_text(const json& event) {
   return step != event.end() && step->is_number_integer() ? with_separators(step->get<int64_t>()) : "-";
 }
 
-static double best_of(const std::vector<json>& evals) {
-  double best = std::numeric_limits<double>::quiet_NaN();
-  for (const json& event : evals) best = std::fmax(best, number_of(event, "top1"));
-  return best;
+// The last and the best evaluation of the weights, or of their moving average.
+static std::string accuracy_tiles(const std::vector<json>& evals, bool ema) {
+  double last = std::numeric_limits<double>::quiet_NaN(), best = last;
+  bool any = false;
+  for (const json& event : evals) {
+    if (is_of_ema(event) != ema) continue;
+    any = true;
+    last = number_of(event, "top1");
+    best = std::fmax(best, last);
+  }
+  if (!any) return "";
+  const std::string whose = ema ? "top-1 of the EMA" : "top-1";
+  return tile(fixed(last, 2) + " %", whose + ", last evaluation") +
+         tile(fixed(best, 2) + " %", whose + ", best evaluation");
 }
 
 static std::string tiles(const Curves& curves) {
-  std::string html;
-  if (!curves.evals.empty()) {
-    html += tile(fixed(number_of(curves.evals.back(), "top1"), 2) + " %", "top-1, last evaluation");
-    html += tile(fixed(best_of(curves.evals), 2) + " %", "top-1, best evaluation");
-  }
+  std::string html = accuracy_tiles(curves.evals, false) + accuracy_tiles(curves.evals, true);
   if (!curves.last_step.is_null()) {
     html += tile(fixed(number_of(curves.last_step, "loss"), 4), "training loss, last step");
     html += tile(step_text(curves.last_step), "steps");
@@ -62,7 +69,9 @@ static std::string charts(const Curves& curves) {
   std::vector<Series> losses = {curves.train_loss};
   if (!curves.eval_loss.points.empty()) losses.push_back(curves.eval_loss);
   std::vector<Series> accuracies = {curves.top1};
-  if (!curves.top5.points.empty()) accuracies.push_back(curves.top5);
+  for (const Series* more : {&curves.top5, &curves.ema_top1}) {
+    if (!more->points.empty()) accuracies.push_back(*more);
+  }
   const std::string html = line_chart({"Loss", "step", "loss", losses, curves.resumes}) +
                            line_chart({"Accuracy", "step", "percent", accuracies, curves.resumes}) +
                            line_chart({"Learning rate", "step", "learning rate", {curves.lr}, curves.resumes}) +
@@ -72,13 +81,12 @@ static std::string charts(const Curves& curves) {
 
 static std::string evaluations(const Curves& curves) {
   if (curves.evals.empty()) return "";
-  Table table({{"epoch", "epoch"},
-               {"step", "step"},
-               {"train_loss", "training loss", 4},
-               {"loss", "loss", 4},
-               {"top1", "top-1, %"},
-               {"top5", "top-5, %"},
-               {"seconds", "seconds", 1}});
+  std::vector<Column> columns = {{"epoch", "epoch"},       {"step", "step"},     {"train_loss", "training loss", 4},
+                                 {"loss", "loss", 4},      {"top1", "top-1, %"}, {"top5", "top-5, %"},
+                                 {"seconds", "seconds", 1}};
+  const bool two_kinds = std::any_of(curves.evals.begin(), curves.evals.end(), is_of_ema);
+  if (two_kinds) columns.push_back({"weights", "weights"});
+  Table table(columns);
   const size_t first = curves.evals.size() - std::min(curves.evals.size(), kEvaluationsShown);
   for (size_t i = first; i < curves.evals.size(); ++i) {
     std::vector<json> row;
@@ -86,6 +94,7 @@ static std::string evaluations(const Curves& curves) {
       const auto value = curves.evals[i].find(column.key);
       row.push_back(value != curves.evals[i].end() && value->is_number() ? *value : json());
     }
+    if (two_kinds) row.back() = is_of_ema(curves.evals[i]) ? "EMA" : "trained";
     table.add(std::move(row));
   }
   const std::string shown =
@@ -108,7 +117,7 @@ void write_report(const std::string& path, const ReportPage& page) {
   const Curves curves = read_curves(page.metrics_path);
   std::string body = str("<h1>", escaped(page.title), "</h1>\n", tiles(curves));
   if (!page.pictures.empty()) body += str("<h2>Predictions</h2>\n", html_pictures(page.pictures));
-  body += charts(curves) + evaluations(curves) + result(curves);
+  body += charts(curves) + sparsity_section(curves.allocations) + evaluations(curves) + result(curves);
   if (!page.environment.empty()) body += str("<h2>Environment</h2>\n", html_pairs(page.environment));
   if (!page.config.empty()) body += str("<h2>Config</h2>\n<pre>", escaped(page.config), "</pre>\n");
   if (curves.skipped_lines > 0) {

@@ -26,6 +26,17 @@ void bind(config::Binder& b, ScheduleConfig& c) {
           config::one_of({"before", "reference"}));
 }
 
+void bind(config::Binder& b, EmaConfig& c) {
+  b.field("enabled", c.enabled, "keep a moving average of the trained weights");
+  b.field("decay", c.decay, "share of the average that stays at each step", config::in_range(0, 1));
+  b.field("warmup", c.warmup, "less of it stays at the start: at most 1 - step^(-2/3), timm's curve");
+  b.field(
+      "evaluate", c.evaluate,
+      "with an average: which weights evaluations judge; the best checkpoint is the trained weights' best, with ema "
+      "the average's",
+      config::one_of({"both", "model", "ema"}));
+}
+
 void bind(config::Binder& b, OptimConfig& c) {
   b.field("name", c.name, "optimizer", config::one_of({"adamw", "sgd"}));
   b.field("lr", c.lr, "peak learning rate, for the global batch as it is", config::at_least(0));
@@ -38,6 +49,7 @@ void bind(config::Binder& b, OptimConfig& c) {
           config::in_range(1, 65536));
   b.field("label_smoothing", c.label_smoothing, "share of the target spread over all classes", config::in_range(0, 1));
   b.section("schedule", c.schedule);
+  b.section("ema", c.ema);
   b.require(c.betas.size() == 2, "betas", "must be two numbers");
 }
 

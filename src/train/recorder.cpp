@@ -75,7 +75,7 @@ struct Recorder::State {
   core::Timer since_start, since_step;
   Window window;
   Position position;
-  std::optional<EvalResult> last;
+  std::optional<EvalResult> last, last_ema;
 };
 
 Recorder::Recorder(const JobConfig& config, const RunFacts& facts, const Position& position,
@@ -136,18 +136,21 @@ void Recorder::on_evaluation(const EvalEvent& event) {
   State& s = *state_;
   s.since_step.reset();
   s.position = event.position;
-  s.last = event.result;
+  (event.ema ? s.last_ema : s.last) = event.result;
+  const double best = event.ema ? event.position.best_ema_top1 : event.position.best_top1;
+  const std::string weights = event.ema ? "ema" : "model";
   s.metrics.write("eval", {{"step", event.position.step},
                            {"epoch", event.position.epoch},
+                           {"weights", weights},
                            {"loss", event.result.loss},
                            {"train_loss", event.position.last_train_loss},
                            {"top1", event.result.top1},
                            {"top5", event.result.top5},
-                           {"best", event.position.best_top1},
+                           {"best", best},
                            {"samples", event.result.num_samples},
                            {"seconds", event.result.seconds}});
   s.summary.add({event.position.epoch, event.position.step, event.position.last_train_loss, event.result.loss,
-                 event.result.top1, event.result.top5, event.position.best_top1, event.lr, s.since_start.seconds()});
+                 event.result.top1, event.result.top5, best, event.lr, s.since_start.seconds(), weights});
 }
 
 void Recorder::on_checkpoint(const CheckpointEvent& event) {
@@ -173,6 +176,11 @@ void Recorder::finish(const TrainResult& result, bool json) {
                                   {"best", result.position.best_top1},
                                   {"best_epoch", result.position.best_epoch}};
   if (s.last) event["last"] = s.last->top1;
+  if (s.config.optim.ema.enabled) {
+    event["best_ema"] = result.position.best_ema_top1;
+    event["best_ema_epoch"] = result.position.best_ema_epoch;
+    if (s.last_ema) event["last_ema"] = s.last_ema->top1;
+  }
   if (result.stop_signal != 0) event["signal"] = result.stop_signal;
   s.metrics.write(result.stop_signal != 0 ? "stop" : "finish", event);
   report::write_report(s.config.run.dir + "/report.html",
@@ -181,17 +189,21 @@ void Recorder::finish(const TrainResult& result, bool json) {
                         s.config_yaml,
                         {{"snell", core::version()}, {"device", f.device}, {"ranks", std::to_string(f.num_ranks)}},
                         {}});
-  report::Table table({{"method", "method"},
-                       {"trainable", "trainable parameters"},
-                       {"share", "% of backbone"},
-                       {"bytes", "bytes all-reduced a step"},
-                       {"steps", "steps"},
-                       {"seconds", "seconds"},
-                       {"last", "last top-1 %"},
-                       {"best", "best top-1 %"}});
-  table.add({s.config.adapter.name, f.trainable_elements, share, f.num_ranks > 1 ? f.bytes_per_step : 0,
-             result.position.step, result.seconds, s.last ? nlohmann::json(s.last->top1) : nlohmann::json(),
-             result.position.best_top1 >= 0 ? nlohmann::json(result.position.best_top1) : nlohmann::json()});
+  std::vector<report::Column> columns{{"method", "method"},       {"trainable", "trainable parameters"},
+                                      {"share", "% of backbone"}, {"bytes", "bytes all-reduced a step"},
+                                      {"steps", "steps"},         {"seconds", "seconds"},
+                                      {"last", "last top-1 %"},   {"best", "best top-1 %"}};
+  const auto last = [](const std::optional<EvalResult>& r) { return r ? nlohmann::json(r->top1) : nlohmann::json(); };
+  const auto best = [](double top1) { return top1 >= 0 ? nlohmann::json(top1) : nlohmann::json(); };
+  std::vector<nlohmann::json> cells{
+      s.config.adapter.name, f.trainable_elements, share,        f.num_ranks > 1 ? f.bytes_per_step : 0,
+      result.position.step,  result.seconds,       last(s.last), best(result.position.best_top1)};
+  if (s.config.optim.ema.enabled) {
+    columns.insert(columns.end(), {{"last_ema", "last top-1 %, EMA"}, {"best_ema", "best top-1 %, EMA"}});
+    cells.insert(cells.end(), {last(s.last_ema), best(result.position.best_ema_top1)});
+  }
+  report::Table table(columns);
+  table.add(cells);
   if (json) {
     std::cout << table.json().dump(2) << std::endl;
     return;

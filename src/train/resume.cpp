@@ -49,7 +49,9 @@ ckpt::TrainState checkpoint_state(const Position& position, uint64_t seed, const
   state.config_hash = core::hash128(config_json.data(), config_json.size()).hex();
   state.metrics = {{"last_train_loss", position.last_train_loss},
                    {"best_top1", position.best_top1},
-                   {"best_epoch", position.best_epoch}};
+                   {"best_epoch", position.best_epoch},
+                   {"best_ema_top1", position.best_ema_top1},
+                   {"best_ema_epoch", position.best_ema_epoch}};
   state.extra = {{"config", json::parse(config_json)}};
   state.tensors = std::move(tensors);
   return state;
@@ -64,6 +66,8 @@ Position position_of(const ckpt::Manifest& manifest) {
   out.last_train_loss = manifest.metrics.value("last_train_loss", 0.0);
   out.best_top1 = manifest.metrics.value("best_top1", -1.0);
   out.best_epoch = manifest.metrics.value("best_epoch", int64_t{0});
+  out.best_ema_top1 = manifest.metrics.value("best_ema_top1", -1.0);
+  out.best_ema_epoch = manifest.metrics.value("best_ema_epoch", int64_t{0});
   return out;
 }
 

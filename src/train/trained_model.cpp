@@ -1,7 +1,8 @@
 #include "snell/train/trained_model.h"
 
-#include "snell/ckpt/manifest.h"
+#include <cstring>
 
+#include "snell/ckpt/manifest.h"
 #include "snell/train/model.h"
 
 namespace snell::train {
@@ -28,7 +29,10 @@ int64_t classes_of(const std::string& checkpoint) {
 }  // namespace
 
 TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const std::string& which,
-                          dist::ControlPlane& control) {
+                          dist::ControlPlane& control, const std::string& weights) {
+  if (weights == "ema" && !config.optim.ema.enabled) {
+    throw core::ConfigError(core::str(config.run.dir, " keeps no moving average of its weights (optim.ema.enabled)"));
+  }
   TrainedModel out;
   out.place = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
   if (which == "none") {
@@ -43,8 +47,12 @@ TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const st
   out.checkpoint = find_checkpoint(config, which, control);
   if (num_classes == 0) control.all_or_none([&] { num_classes = classes_of(out.checkpoint); });
   control.all_or_none([&] { out.model = make_model(config, num_classes, out.place); });
-  const auto state = model_state(out.model);
-  for (const char* part : {"param/", "thresholds/"}) {
+  auto state = model_state(out.model);
+  const std::string stored = weights == "ema" ? "ema/" : "param/";
+  for (auto& ref : state) {
+    if (ref.name.starts_with("param/")) ref.name = stored + ref.name.substr(std::strlen("param/"));
+  }
+  for (const std::string& part : {stored, std::string("thresholds/")}) {
     std::vector<ckpt::TensorRef> tensors = state;
     std::erase_if(tensors, [&](const ckpt::TensorRef& ref) { return !ref.name.starts_with(part); });
     out.step = ckpt::load(out.checkpoint, tensors, control, part).step;

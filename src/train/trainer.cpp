@@ -10,6 +10,7 @@
 #include "snell/core/timer.h"
 #include "snell/data/dataset_file.h"
 #include "snell/dist/replicas.h"
+#include "snell/train/ema.h"
 #include "snell/train/model.h"
 #include "snell/train/schedule.h"
 
@@ -70,9 +71,11 @@ class Trainer::Run {
     trainables_ = trainable_tensors(*model_.backbone);
     optimizer_ = std::make_unique<Optimizer>(model_.backbone->trainable(), config.optim);
     const auto& allocator = config.adapter.allocator;
+    if (config.optim.ema.enabled) ema_.emplace(model_.backbone->trainable(), config.optim.ema);
     if (allocator.metric != "none") allocator_.emplace(model_.branches, allocator, config.train.epochs);
     resume();
     dist::broadcast_parameters(trainables_, *communicator_);
+    if (ema_ && !facts_.resumed_from) ema_->reset();
     reducer_ = std::make_unique<dist::BucketedReducer>(trainables_, *communicator_, config.dist.bucket_mb << 20);
     gather_facts();
   }
@@ -89,13 +92,11 @@ class Trainer::Run {
       }
       const bool epoch_done = position_.step_in_epoch == 0;
       bool is_best = false;
-      if (evaluation_due(epoch_done)) result.last = run_evaluation(is_best);
+      if (evaluation_due(epoch_done)) is_best = run_evaluations(result);
       if (saves() && (save_due(epoch_done) || (is_best && config_.checkpoint.keep_best))) save(is_best);
     }
-    if (result.stop_signal == 0 && !result.last &&
-        evaluates()) {  // a run that was complete before: tell its result again
-      bool is_best = false;
-      result.last = run_evaluation(is_best);
+    if (result.stop_signal == 0 && !result.last && !result.last_ema && evaluates()) {
+      run_evaluations(result);  // a run that was complete before: tell its result again
     }
     result.position = position_;
     result.seconds = timer.seconds();
@@ -103,6 +104,15 @@ class Trainer::Run {
   }
 
   std::vector<ckpt::TensorRef> trained() const { return model_state(model_); }
+
+  std::vector<ckpt::TensorRef> trained_ema() const {
+    if (!ema_) return {};
+    auto out = ema_->state("param/");
+    for (auto& ref : trained()) {
+      if (ref.name.starts_with("thresholds/")) out.push_back(std::move(ref));
+    }
+    return out;
+  }
 
   RunFacts facts_;
   Position position_;
@@ -127,6 +137,9 @@ class Trainer::Run {
   std::vector<ckpt::TensorRef> all_state() const {
     auto tensors = model_state(model_);
     for (auto& ref : optimizer_->state()) tensors.push_back(std::move(ref));
+    if (ema_) {
+      for (auto& ref : ema_->state("ema/")) tensors.push_back(std::move(ref));
+    }
     if (allocator_) {
       for (const auto& [name, tensor] : allocator_->state()) tensors.push_back({"allocator/" + name, tensor});
     }
@@ -192,6 +205,7 @@ class Trainer::Run {
       const StepStats stats = train_step(parts, *batch, config_.seed, position_.step);
       if (!stats.finite) stop_not_finite(stats);
       if (allocator_) allocator_->observe();
+      if (ema_) ema_->update(position_.step + 1);
       loss_sum += stats.loss * static_cast<double>(stats.samples);
       samples += stats.samples;
       ++position_.step;
@@ -235,17 +249,31 @@ class Trainer::Run {
     return (t.eval_interval > 0 && position_.epoch % t.eval_interval == 0) || position_.epoch > t.epochs - t.eval_last;
   }
 
-  EvalResult run_evaluation(bool& is_best) {
+  // Of the weights, their average, or both; whether the result is the best of the weights that count.
+  bool run_evaluations(TrainResult& result) {
+    const std::string which = ema_ ? config_.optim.ema.evaluate : "model";
+    bool model_is_best = false, ema_is_best = false;
+    if (which != "ema") {
+      result.last = run_evaluation(false, position_.best_top1, position_.best_epoch, model_is_best);
+    }
+    if (which != "model") {
+      const EmaInPlace averaged(*ema_);
+      result.last_ema = run_evaluation(true, position_.best_ema_top1, position_.best_ema_epoch, ema_is_best);
+    }
+    return which == "ema" ? ema_is_best : model_is_best;
+  }
+
+  EvalResult run_evaluation(bool ema, double& best_top1, int64_t& best_epoch, bool& is_best) {
     const EvalResult result =
         evaluate(*model_.backbone, *eval_loader_, control_, place_, [this](int64_t done, int64_t of) {
           for (auto* hook : hooks_) hook->on_eval_progress(done, of);
         });
-    is_best = result.top1 > position_.best_top1;
+    is_best = result.top1 > best_top1;
     if (is_best) {
-      position_.best_top1 = result.top1;
-      position_.best_epoch = position_.epoch;
+      best_top1 = result.top1;
+      best_epoch = position_.epoch;
     }
-    for (auto* hook : hooks_) hook->on_evaluation({position_, lr_, result, is_best});
+    for (auto* hook : hooks_) hook->on_evaluation({position_, lr_, result, is_best, ema});
     return result;
   }
 
@@ -272,6 +300,7 @@ class Trainer::Run {
   peft::TunedModel model_;
   std::vector<dist::NamedTensor> trainables_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<WeightsEma> ema_;
   std::optional<peft::BudgetAllocator> allocator_;
   std::unique_ptr<dist::BucketedReducer> reducer_;
   double lr_ = 0;
@@ -289,6 +318,9 @@ const Position& Trainer::position() const {
 }
 std::vector<ckpt::TensorRef> Trainer::trained() const {
   return run_->trained();
+}
+std::vector<ckpt::TensorRef> Trainer::trained_ema() const {
+  return run_->trained_ema();
 }
 void Trainer::add_hook(Hook& hook) {
   run_->hooks_.push_back(&hook);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "report/support.h"
@@ -135,6 +136,79 @@ TEST(Html, ARunWithoutStepsAndHugeOrEqualValues) {
   const std::string page = report_of(folder, {.title = "t", .metrics_path = folder.file("m.jsonl")});
   EXPECT_THAT(page, HasSubstr("1 unreadable lines"));
   EXPECT_THAT(page, Not(HasSubstr("nan")));
+}
+
+nlohmann::ordered_json sparsity_event(int64_t epoch, int64_t blocks, const std::function<double(int64_t)>& kept_share) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  int64_t number = 0;
+  for (int64_t block = 0; block < blocks; ++block) {
+    for (const char* name : {"attn.q", "attn.k", "attn.v", "attn.proj", "mlp.fc1", "mlp.fc2"}) {
+      const double kept = kept_share(number++);
+      layers.push_back({{"layer", "blocks." + std::to_string(block) + "." + name},
+                        {"sparsity", 1 - kept},
+                        {"kept", std::llround(10000 * kept)},
+                        {"entries", 10000}});
+    }
+  }
+  return {{"step", 10 * epoch + 1}, {"epoch", epoch}, {"layers", layers}};
+}
+
+TEST(Html, AMapOfTheLayersSparsitiesForEachKindOfProjection) {
+  TempFolder folder;
+  {
+    MetricsLog log(folder.file("m.jsonl"));
+    for (int64_t epoch = 2; epoch <= 20; ++epoch) {
+      log.write("sparsity", sparsity_event(epoch, 4, [&](int64_t i) { return i == 4 ? 1.0 : 0.5 / double(epoch); }));
+    }
+  }
+  const std::string page = report_of(folder, {.title = "t", .metrics_path = folder.file("m.jsonl")});
+  EXPECT_EQ(count_of(page, "<svg"), 7u) << "q, k, v, proj, fc1, fc2, and all together";
+  for (const char* part : {"<figcaption>fc1</figcaption>", ">blocks.3.mlp</text>", "Kept entries, all layers",
+                           "blocks.0.mlp.fc1: kept 100.00 % at first, 100.00 % at last (10,000 of 10,000 entries)",
+                           "blocks.2.attn.q: kept 25.00 % at first, 2.50 % at last (250 of 10,000 entries)"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+}
+
+TEST(Html, StrangeSparsitiesAreGaps) {
+  TempFolder folder;
+  append(
+      folder.file("m.jsonl"),
+      R"({"event":"sparsity","epoch":1,"layers":[3,{},{"layer":"<b>.q","kept":1,"entries":2},{"layer":"a.k","kept":3,"entries":2}]})"
+      "\n"
+      R"({"event":"sparsity","epoch":"x","layers":7})"
+      "\n"
+      R"({"event":"sparsity","epoch":2,"layers":7})"
+      "\n");
+  const std::string page = report_of(folder, {.title = "t", .metrics_path = folder.file("m.jsonl")});
+  EXPECT_THAT(page, HasSubstr("&lt;b&gt;.q: kept 50.00 % at first, not told at last"));
+  EXPECT_THAT(page, Not(HasSubstr("a.k")));
+}
+
+TEST(Html, AMapOfManyLayersAndEpochsStaysSmall) {
+  TempFolder folder;
+  {
+    MetricsLog log(folder.file("m.jsonl"), std::nullopt, 1000);
+    for (int64_t epoch = 1; epoch <= 300; ++epoch) {
+      log.write("sparsity",
+                sparsity_event(epoch, 40, [&](int64_t i) { return double((i * 7919 + epoch * 31) % 101) / 100; }));
+    }
+  }
+  EXPECT_LT(report_of(folder, {.title = "t", .metrics_path = folder.file("m.jsonl")}).size(), 1000000u);
+}
+
+TEST(Html, TheAveragedWeightsHaveTheirOwnAccuracy) {
+  TempFolder folder;
+  {
+    MetricsLog log(folder.file("m.jsonl"));
+    log.write("eval", {{"step", 1}, {"weights", "model"}, {"top1", 50.5}, {"top5", 90}, {"loss", 1}});
+    log.write("eval", {{"step", 1}, {"weights", "ema"}, {"top1", 61.25}, {"top5", 91}, {"loss", 1}});
+  }
+  const std::string page = report_of(folder, {.title = "t", .metrics_path = folder.file("m.jsonl")});
+  for (const char* part : {"<b>50.50 %</b><span>top-1, last", "<b>61.25 %</b><span>top-1 of the EMA, best",
+                           "top-1, EMA</span>", "<td>EMA</td>", "<td>trained</td>"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
 }
 
 TEST(Html, AHundredThousandEventsStayBelowAMegabyte) {

@@ -115,11 +115,11 @@ TEST(Summary, RowsAndResume) {
   }
   append(path, "3,3");
   SummaryLog log(path, 10);
-  log.add({2, 20, std::numeric_limits<double>::quiet_NaN(), 0.5, 73, 96, 73, 5e-4, 26});
+  log.add({2, 20, std::numeric_limits<double>::quiet_NaN(), 0.5, 73, 96, 73, 5e-4, 26, "ema"});
   EXPECT_EQ(read_all(path),
-            "epoch,step,train_loss,eval_loss,top1,top5,best,lr,seconds\n"
-            "1,10,0.5,0.6,71.25,95,71.25,0.001,12.5\n"
-            "2,20,nan,0.5,73,96,73,0.0005,26\n");
+            "epoch,step,train_loss,eval_loss,top1,top5,best,lr,seconds,weights\n"
+            "1,10,0.5,0.6,71.25,95,71.25,0.001,12.5,model\n"
+            "2,20,nan,0.5,73,96,73,0.0005,26,ema\n");
 }
 
 }  // namespace

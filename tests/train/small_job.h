@@ -70,6 +70,8 @@ inline JobConfig small_job(const std::string& data_file, const std::string& run_
 struct Watcher : Hook {
   std::vector<double> losses;
   std::vector<int64_t> samples, bytes;
+  std::vector<AllocationEvent> allocations;
+  void on_allocation(const AllocationEvent& event) override { allocations.push_back(event); }
   void on_step(const StepEvent& event) override {
     losses.push_back(event.stats.loss);
     samples.push_back(event.stats.samples);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "snell/dist/control_plane.h"
+#include "snell/train/trained_model.h"
 #include "train/small_job.h"
 
 namespace snell::train {
@@ -16,6 +17,7 @@ struct Outcome {
   testing::Watcher watcher;
   RunFacts facts;
   TrainResult result;
+  std::vector<at::Tensor> averages;
 };
 
 Outcome train(JobConfig job, dist::ControlPlane& control) {
@@ -25,6 +27,7 @@ Outcome train(JobConfig job, dist::ControlPlane& control) {
   trainer.add_hook(out.watcher);
   out.result = trainer.run();
   out.facts = trainer.facts();
+  for (const auto& [name, tensor] : trainer.trained_ema()) out.averages.push_back(tensor.clone());
   return out;
 }
 
@@ -119,6 +122,64 @@ TEST_F(TrainerRanks, GoesOnFromACheckpointOfAnotherNumberOfRanks) {
   for (size_t i = 0; i < 11; ++i) {
     EXPECT_NEAR(resumed.watcher.losses[i] / undisturbed.watcher.losses[9 + i], 1.0, 1e-12) << "step " << 9 + i;
   }
+}
+
+std::vector<double> sparsities(const AllocationEvent& event) {
+  std::vector<double> out;
+  for (const auto& layer : event.layers) out.push_back(layer.sparsity);
+  return out;
+}
+
+// Stopped between two epochs and within one; every loss, later sparsity and averaged weight as without the stop, to the
+// last bit.
+TEST_F(TrainerRanks, AllocatedSparsitiesAndAveragedWeightsAreAsBeforeAfterAResume) {
+  JobConfig whole = job("allocated", "float32");
+  whole.adapter.name = "snella";
+  whole.adapter.sparsity = 0.1;
+  whole.adapter.allocator.metric = "ipt";
+  whole.adapter.allocator.target_sparsity = 0.9;
+  whole.optim.ema.enabled = true;
+  whole.optim.ema.decay = 0.8;
+  whole.train.epochs = 5;  // of four steps
+  const Outcome undisturbed = train(whole, *control_);
+  ASSERT_EQ(undisturbed.watcher.allocations.size(), 4u);
+  const auto last = sparsities(undisturbed.watcher.allocations.back());
+  EXPECT_NE(last.front(), last.back());
+  for (const int64_t stop : {8, 10}) {
+    JobConfig config = whole;
+    config.run.dir += "-" + std::to_string(stop);
+    config.train.max_steps = stop;
+    train(config, *control_);
+    config.train.max_steps = 0;
+    const Outcome resumed = train(config, *control_);
+    ASSERT_TRUE(resumed.facts.resumed_from.has_value());
+    ASSERT_EQ(resumed.watcher.losses.size(), static_cast<size_t>(20 - stop));
+    for (size_t i = 0; i < resumed.watcher.losses.size(); ++i) {
+      EXPECT_EQ(resumed.watcher.losses[i], undisturbed.watcher.losses[static_cast<size_t>(stop) + i])
+          << stop << " " << i;
+    }
+    EXPECT_EQ(sparsities(resumed.watcher.allocations.back()), last);
+    EXPECT_EQ(resumed.watcher.allocations.size(), stop == 8 ? 3u : 2u);
+    ASSERT_FALSE(resumed.averages.empty());
+    for (size_t i = 0; i < resumed.averages.size(); ++i) {
+      EXPECT_TRUE(at::equal(resumed.averages[i], undisturbed.averages[i])) << stop << " " << i;
+    }
+    EXPECT_EQ(resumed.result.last_ema->loss, undisturbed.result.last_ema->loss);
+  }
+  EXPECT_NE(undisturbed.result.last_ema->loss, undisturbed.result.last->loss);
+  EXPECT_GE(undisturbed.result.position.best_ema_top1, undisturbed.result.last_ema->top1);
+  const auto trained = load_trained(whole, 4, "last", *control_);
+  const auto averaged = load_trained(whole, 4, "last", *control_, "ema");
+  for (size_t i = 0; i < last.size(); ++i) {
+    const auto &branch = trained.model.branches[i].branch, &average = averaged.model.branches[i].branch;
+    EXPECT_EQ(branch->sparsity(), last[i]);
+    EXPECT_EQ(average->sparsity(), last[i]);
+    const at::Tensor delta = branch->merged(), average_delta = average->merged();
+    EXPECT_FALSE(at::equal(branch->factors()[0].tensor, average->factors()[0].tensor));
+    EXPECT_EQ((delta != 0).sum().item<int64_t>(), (average_delta != 0).sum().item<int64_t>()) << "as sparse";
+  }
+  whole.optim.ema.enabled = false;
+  EXPECT_THROW(load_trained(whole, 4, "last", *control_, "ema"), core::ConfigError);
 }
 
 TEST_F(TrainerRanks, ALossThatIsNotFiniteStopsAllRanksAlike) {

@@ -3,7 +3,9 @@
 //   step        step, epoch, loss, lr, images_per_s, bytes_all_reduced (of this step)
 //   sparsity    step (the first that it holds for), epoch (counted from 1), layers: a list of {layer, sparsity, kept,
 //               entries} (kept of ΔW's entries)
-//   eval        step, epoch, loss, train_loss, top1, top5, best, seconds
+//   eval        step, epoch, weights (model, or ema: their moving average), loss, train_loss, top1, top5, best (of
+//   these
+//               weights), seconds
 //   checkpoint  step, path, bytes, seconds
 //   resume      step, dropped_events, checkpoint
 //   stop        as finish, when a signal ended the run early
@@ -56,7 +58,8 @@ struct SummaryRow {
   double top5 = 0;
   double best = 0;
   double lr = 0;
-  double seconds = 0;  // since the run's start
+  double seconds = 0;             // since the run's start
+  std::string weights = "model";  // that were judged: model, ema
 };
 
 // summary.csv. Resuming cuts rows of later steps. Throws DiskError.

@@ -19,6 +19,8 @@ struct Position {
   double last_train_loss = 0;  // mean of the last whole epoch (or of the part that this process ran)
   double best_top1 = -1;       // percent; -1: not evaluated yet
   int64_t best_epoch = 0;
+  double best_ema_top1 = -1;  // of the weights' moving average
+  int64_t best_ema_epoch = 0;
 };
 
 struct StepEvent {
@@ -43,7 +45,8 @@ struct EvalEvent {
   Position position;
   double lr = 0;
   EvalResult result;
-  bool is_best = false;
+  bool is_best = false;  // of these weights
+  bool ema = false;      // the weights' moving average was judged, not the weights
 };
 
 struct CheckpointEvent {

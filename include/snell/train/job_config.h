@@ -32,6 +32,13 @@ struct ScheduleConfig {
   std::string stepping = "before";  // before, reference
 };
 
+struct EmaConfig {
+  bool enabled = false;
+  double decay = 0.9999;
+  bool warmup = false;
+  std::string evaluate = "both";  // both, model, ema
+};
+
 struct OptimConfig {
   std::string name = "adamw";  // adamw, sgd
   double lr = 1e-3;
@@ -43,6 +50,7 @@ struct OptimConfig {
   int64_t accumulate = 1;
   double label_smoothing = 0;
   ScheduleConfig schedule;
+  EmaConfig ema;
 };
 
 struct TrainConfig {
@@ -66,6 +74,7 @@ struct JobConfig {
 
 void bind(config::Binder& binder, RunConfig& config);
 void bind(config::Binder& binder, ScheduleConfig& config);
+void bind(config::Binder& binder, EmaConfig& config);
 void bind(config::Binder& binder, OptimConfig& config);
 void bind(config::Binder& binder, TrainConfig& config);
 void bind(config::Binder& binder, JobConfig& config);

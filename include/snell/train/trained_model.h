@@ -17,9 +17,10 @@ struct TrainedModel {
 };
 
 // `which`: "last", "best", a checkpoint's folder, or "none" for backbone.weights as it is, with its head.
-// `num_classes`: 0 takes as many as the checkpoint has. Collective. Throws WeightsError when there is no checkpoint,
-// and ConfigError when "none" is without backbone.weights and backbone.load_head.
+// `num_classes`: 0 takes as many as the checkpoint has. `weights`: "model", or "ema" for their moving average.
+// Collective. Throws WeightsError when there is no checkpoint, ConfigError when the run keeps no average, and when
+// "none" is without backbone.weights and backbone.load_head.
 TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const std::string& which,
-                          dist::ControlPlane& control);
+                          dist::ControlPlane& control, const std::string& weights = "model");
 
 }  // namespace snell::train

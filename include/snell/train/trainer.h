@@ -16,8 +16,9 @@ namespace snell::train {
 
 struct TrainResult {
   Position position;
-  std::optional<EvalResult> last;  // of this process; nothing when it evaluated never
-  int stop_signal = 0;             // the run was saved and stopped early for it
+  std::optional<EvalResult> last;      // of this process; nothing when it evaluated never
+  std::optional<EvalResult> last_ema;  // of the weights' moving average
+  int stop_signal = 0;                 // the run was saved and stopped early for it
   double seconds = 0;
 };
 
@@ -44,6 +45,8 @@ class Trainer {
   const Position& position() const;
   // The trained tensors and the thresholds: what model.safetensors holds.
   std::vector<ckpt::TensorRef> trained() const;
+  // The same of the weights' moving average; empty without optim.ema.
+  std::vector<ckpt::TensorRef> trained_ema() const;
   // Called in order; not owned; before run().
   void add_hook(Hook& hook);
 
