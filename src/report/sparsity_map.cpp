@@ -19,6 +19,7 @@ using core::str;
 using nlohmann::json;
 
 static constexpr size_t kMaxLayers = 300;
+static constexpr double kMaxEntries = 1e15;
 static constexpr size_t kMaxColumns = 100;
 static constexpr double kWidth = 520;
 static constexpr double kNames = 150;
@@ -83,9 +84,10 @@ static Wandering wandering_of(const std::map<int64_t, json>& allocations) {
     if (list == column->second.end() || !list->is_array()) continue;
     for (const json& told : *list) {
       const auto name = told.find("layer");
-      if (!told.is_object() || name == told.end() || !name->is_string() || numbers.size() >= kMaxLayers) continue;
+      if (!told.is_object() || name == told.end() || !name->is_string()) continue;
+      if (numbers.size() >= kMaxLayers && !numbers.contains(name->get<std::string>())) continue;
       const double kept = number_of(told, "kept"), entries = number_of(told, "entries");
-      if (!(kept >= 0 && entries > 0 && kept <= entries)) continue;
+      if (!(kept >= 0 && entries > 0 && kept <= entries && entries < kMaxEntries)) continue;
       Layer& layer = layer_named(w, numbers, name->get<std::string>());
       layer.percents.resize(w.epochs.size() - 1, std::numeric_limits<double>::quiet_NaN());
       layer.percents.resize(w.epochs.size(), 100 * kept / entries);
