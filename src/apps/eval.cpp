@@ -75,7 +75,9 @@ void add_eval(CLI::App& app, Action& chosen) {
                                          "Examples: mpirun -np 2 snell eval runs/cifar data.eval_split=val200\n"
                                          "          snell eval experiment=fgvc/snell32/cub "
                                          "backbone.weights=91.5_model_best.pth backbone.load_head=true");
-  command->add_option("run", o->run_dir, "the run's folder; without one, settings as for training: backbone.weights is judged")
+  command
+      ->add_option("run", o->run_dir,
+                   "the run's folder; without one, settings as for training: backbone.weights is judged")
       ->required();
   command->add_option("overrides", o->overrides, "changes to the config");
   command

@@ -30,7 +30,7 @@ std::vector<std::string> cells(const std::string& line) {
   return out;
 }
 
-std::vector<Row> published_snell_scripts() {
+std::vector<Row> published_scripts() {
   std::ifstream file(SNELL_SOURCE_DIR "/tests/fixtures/recipes.csv");
   std::string line;
   std::getline(file, line);
@@ -42,7 +42,7 @@ std::vector<Row> published_snell_scripts() {
     values.resize(header.size());
     Row row;
     for (size_t i = 0; i < header.size(); ++i) row[header[i]] = values[i];
-    if (row["tuning_model"] == "snell") rows.push_back(row);
+    rows.push_back(row);
   }
   return rows;
 }
@@ -61,8 +61,8 @@ double number_of(const std::string& text) {
 }
 
 TEST(Recipes, EachPublishedScriptHasItsExperimentWithItsNumbers) {
-  auto rows = published_snell_scripts();
-  ASSERT_EQ(rows.size(), 34u);
+  auto rows = published_scripts();
+  ASSERT_EQ(rows.size(), 48u);
   for (auto& row : rows) {
     std::string experiment = experiment_of(row);
     std::vector<std::string> overrides = {"experiment=" + experiment};
@@ -72,6 +72,19 @@ TEST(Recipes, EachPublishedScriptHasItsExperimentWithItsNumbers) {
 
     EXPECT_EQ(text("adapter.name"), row["tuning_model"]) << experiment;
     EXPECT_EQ(number("adapter.sparsity"), number_of(row["init_thres"])) << experiment;
+    const bool allocates = row["tuning_model"] == "snella";
+    EXPECT_EQ(text("adapter.allocator.metric"), allocates ? "ipt" : "none") << experiment;
+    if (allocates) {
+      EXPECT_EQ(number("adapter.allocator.target_sparsity"), number_of(row["target_ratio"])) << experiment;
+      EXPECT_EQ(number("adapter.allocator.warmup_epochs"), number_of(row["init_warmup"])) << experiment;
+      EXPECT_EQ(number("adapter.allocator.final_epochs"), number_of(row["final_warmup"])) << experiment;
+      EXPECT_EQ(number("adapter.allocator.beta1"), number_of(row["beta1"])) << experiment;
+      EXPECT_EQ(number("adapter.allocator.beta2"), number_of(row["beta2"])) << experiment;
+      EXPECT_EQ(row["mask_interval"], "1") << experiment;  // epochs between two allocations: the only one there is
+    }
+    const bool averages = row["model_ema"] == "1";
+    EXPECT_EQ(text("optim.ema.enabled"), averages ? "true" : "false") << experiment;
+    if (averages) EXPECT_EQ(number("optim.ema.decay"), number_of(row["model_ema_decay"])) << experiment;
     EXPECT_EQ(number("adapter.rank"), number_of(row["low_rank_dim"])) << experiment;
     EXPECT_EQ(number("adapter.dropout"), 0.1) << experiment;
     EXPECT_EQ(number("adapter.drop_path"), 0.1) << experiment;
@@ -105,7 +118,7 @@ TEST(Recipes, EachPublishedScriptHasItsExperimentWithItsNumbers) {
 
 TEST(Recipes, NoExperimentIsWithoutItsScript) {
   std::set<std::string> published;
-  for (auto& row : published_snell_scripts()) published.insert(experiment_of(row));
+  for (auto& row : published_scripts()) published.insert(experiment_of(row));
   for (const auto& name : kConfigs.files("experiment"))
     EXPECT_TRUE(published.contains(name) || name.starts_with("quickstart/") || name == "_recipe") << name;
 }
@@ -125,7 +138,7 @@ TEST(Configs, EveryOptionOfEveryGroupComposes) {
       ++count;
     }
   }
-  EXPECT_GE(count, 34u + 5 + 19 + 20);
+  EXPECT_GE(count, 48u + 5 + 19 + 20);
 }
 
 TEST(Configs, ThePicturesHaveTheModelsSize) {
