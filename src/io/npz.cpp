@@ -78,8 +78,7 @@ class NpzFile : public TensorSource {
     if (!name.ends_with(".npy")) zip_->refuse(zipped, "it is not an .npy array");
     name.resize(name.size() - 4);
     Entry entry{&zipped, {}};
-    const std::vector<std::byte> head = zip_->head(zipped, kMaxNpyHeader);
-    if (std::string problem = parse_npy_header(head, entry.header); !problem.empty()) zip_->refuse(zipped, problem);
+    if (std::string problem = read_header(zipped, entry.header); !problem.empty()) zip_->refuse(zipped, problem);
     const std::optional<int64_t> bytes = byte_count(entry.header.dtype, entry.header.shape);
     if (!bytes || static_cast<uint64_t>(*bytes) != zipped.size - entry.header.data_begin) {
       zip_->refuse(zipped, str("its shape ", shape_text(entry.header.shape), " and its size of ", zipped.size,
@@ -87,6 +86,17 @@ class NpzFile : public TensorSource {
     }
     entries_.emplace(name, std::move(entry));
     names_.push_back(std::move(name));
+  }
+
+  // Nearly all headers have 128 bytes: the most that one may have would be read of every array else.
+  std::string read_header(const ZipEntry& zipped, NpyHeader& header) const {
+    std::string problem;
+    for (const size_t size : {size_t{1024}, kMaxNpyHeader}) {
+      header = {};
+      problem = parse_npy_header(zip_->head(zipped, size), header);
+      if (problem.empty()) break;
+    }
+    return problem;
   }
 
   static std::vector<int64_t> fortran_strides(const std::vector<int64_t>& shape) {

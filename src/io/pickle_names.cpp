@@ -8,8 +8,11 @@ namespace snell::io {
 namespace {
 
 constexpr std::string_view kDictionaries[] = {
-    "__builtin__.dict",        "builtins.dict",     "collections.Counter", "collections.OrderedDict",
-    "collections.defaultdict", "easydict.EasyDict", "yacs.config.CfgNode",
+    "__builtin__.dict",        "builtins.dict",
+    "collections.Counter",     "collections.OrderedDict",
+    "collections.defaultdict", "detectron2.config.config.CfgNode",
+    "easydict.EasyDict",       "fvcore.common.config.CfgNode",
+    "yacs.config.CfgNode",
 };
 
 constexpr std::string_view kOpaque[] = {
@@ -60,9 +63,11 @@ constexpr std::string_view kOpaque[] = {
     "numpy.core.numeric._frombuffer",
     "numpy.dtype",
     "numpy.ndarray",
-    // torch: what _read_tensor in pickle_torch.cpp understands, and kinds of tensors that it refuses by name
+    // torch: what read_tensor() in pickle_torch.cpp understands, and kinds of tensors that it refuses by name
     "torch.Size",
     "torch.device",
+    "torch.serialization._get_layout",
+    "torch.torch_version.TorchVersion",
     "torch.nn.parameter.Parameter",
     "torch.Tensor",
     "torch._utils._rebuild_tensor",

@@ -140,13 +140,19 @@ class Parser {
     for (uint64_t i = 0; i < num_entries_; ++i) {
       all.push_back(read_central(directory));
       const Central &first = all.front(), &last = all.back();
-      if (last.made_by != first.made_by || last.internal_attributes != first.internal_attributes ||
+      if (!same_program(first.made_by, last.made_by) || last.internal_attributes != first.internal_attributes ||
           last.external_attributes != first.external_attributes) {
         refuse_entry(last, "another program than the first entry's has written it");
       }
     }
     if (directory.left() != 0) refuse("its directory is longer than its entries");
     return all;
+  }
+
+  // System and version; Python says 4.5 for an entry that needs zip64 and 2.0 for the others.
+  static bool same_program(uint16_t a, uint16_t b) {
+    const auto python = [](uint16_t made_by) { return (made_by & 0xff) == 20 || (made_by & 0xff) == 45; };
+    return a == b || (a >> 8 == b >> 8 && python(a) && python(b));
   }
 
   Central read_central(Record& directory) const {
@@ -208,7 +214,10 @@ class Parser {
   void check_local(Central& c, uint64_t end) const {
     if (end < c.local_begin || end - c.local_begin < kLocalSize) refuse_entry(c, "its header is cut off");
     Record local(bytes_.subspan(c.local_begin, end - c.local_begin));
-    if (local.take<uint32_t>() != kLocalHeader || local.take<uint16_t>() != c.needs ||
+    const auto kind = local.take<uint32_t>();
+    const auto needs = local.take<uint16_t>();
+    // Python's directory may need zip64 (4.5) for the entry's place, of which the header says nothing.
+    if (kind != kLocalHeader || (needs != c.needs && !(needs == 20 && c.needs == 45)) ||
         local.take<uint16_t>() != c.flags || local.take<uint16_t>() != c.method || local.take<uint16_t>() != c.time ||
         local.take<uint16_t>() != c.date) {
       refuse_entry(c, "its header and the directory contradict each other");

@@ -35,8 +35,9 @@ class ZipFile {
   const std::vector<ZipEntry>& entries() const { return entries_; }
   const ZipEntry* find(std::string_view name) const;  // null when there is none
 
-  // An entry's content, checked: a view of the file when it is stored, else unpacked. Throws WeightsError when the
-  // checksum does not match or the content would take more than `max_bytes`. Threads may read at the same time.
+  // `entry` is one of entries() here and below. An entry's content, checked: a view of the file when it is stored, else
+  // unpacked. Throws WeightsError when the checksum does not match or the content would take more than `max_bytes`.
+  // Threads may read at the same time.
   FileBytes read(const ZipEntry& entry, uint64_t max_bytes) const;
   // At most the first `size` bytes of an entry, unchecked.
   std::vector<std::byte> head(const ZipEntry& entry, size_t size) const;

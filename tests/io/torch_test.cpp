@@ -9,6 +9,7 @@
 #include "snell/core/error.h"
 #include "snell/io/tensor_source.h"
 #include "support/scratch.h"
+#include "torch_writer.h"
 
 namespace snell::io {
 
@@ -77,6 +78,60 @@ TEST(Torch, RefusesAFileThatAsksToRunSomething) {
   const std::string message = message_of<WeightsError>([] { open_tensors(kWeights + "malicious.pth"); });
   EXPECT_THAT(message, HasSubstr("'posix.system'"));
   EXPECT_THAT(message, HasSubstr("malicious.pth"));
+}
+
+namespace pickle = test::pickle;
+
+static std::unique_ptr<TensorSource> opened(const Scratch& scratch, const std::string& value) {
+  spill(scratch / "a.pth", test::torch_zip(value, "01234567"));
+  return open_tensors(scratch / "a.pth");
+}
+
+TEST(Torch, LooksForTheStateDictInTheOrderOfTimm) {
+  const Scratch scratch;
+  const std::string inner = pickle::dict({pickle::text("w"), pickle::tensor(pickle::storage("0", 2), 0, {2}, {1})});
+  const std::vector<std::string> order{"state_dict_ema", "model_ema", "state_dict", "model"};
+  std::string items;
+  for (size_t i = order.size(); i-- > 0;) {
+    items += pickle::text(order[i]) + inner;
+    EXPECT_EQ(opened(scratch, "}(" + items + "u")->metadata().at("wrapper"), order[i]);
+  }
+  // One that holds no tensors is passed over, and a model may have such a name itself.
+  EXPECT_EQ(opened(scratch, pickle::dict({pickle::text("model_ema"), "N", pickle::text("model"), inner}))
+                ->metadata()
+                .at("wrapper"),
+            "model");
+  const auto plain =
+      opened(scratch, pickle::dict({pickle::text("model"), pickle::tensor(pickle::storage("0", 2), 0, {2}, {1})}));
+  EXPECT_FALSE(plain->metadata().contains("wrapper"));
+  EXPECT_THAT(plain->names(), ElementsAre("model"));
+}
+
+TEST(Torch, ReadsOlderAndNewerKindsOfTensors) {
+  const Scratch scratch;
+  const std::string typed = pickle::storage("0", 2);
+  const std::string size = pickle::call(pickle::global("torch", "Size"), {pickle::numbers({2})});
+  const std::string attributes = pickle::call(
+      pickle::global("torch._tensor", "_rebuild_from_type_v2"),
+      {pickle::global("torch._utils", "_rebuild_tensor_v2"), pickle::global("torch.nn.parameter", "Parameter"),
+       pickle::tuple({typed, pickle::number(1), pickle::numbers({1}), pickle::numbers({1}), "\x89", "N"}), "}"});
+  // Python 2's OrderedDict([[key, value], ...])
+  const std::string pairs = "](](" + pickle::text("first") +
+                            pickle::call(pickle::global("torch._utils", "_rebuild_tensor"),
+                                         {typed, pickle::number(0), size, pickle::numbers({1})}) +
+                            "e](" + pickle::text("second") + attributes + "ee";
+  const auto old = opened(scratch, pickle::call(pickle::global("collections", "OrderedDict"), {pairs}));
+  EXPECT_THAT(old->names(), ElementsAre("first", "second"));
+  EXPECT_EQ(old->read("first").shape, (std::vector<int64_t>{2}));
+  EXPECT_EQ(old->read("second").bytes[0], std::byte{'4'});
+  const auto newer = opened(
+      scratch,
+      pickle::dict({pickle::text("w"),
+                    pickle::call(pickle::global("torch._utils", "_rebuild_tensor_v3"),
+                                 {pickle::storage("0", 8, "UntypedStorage"), pickle::number(1), pickle::numbers({3}),
+                                  pickle::numbers({1}), "\x89", "N", pickle::global("torch", "int16"), "N"})}));
+  EXPECT_EQ(newer->read("w").dtype, DType::kI16);
+  EXPECT_EQ(newer->read("w").bytes[0], std::byte{'2'});
 }
 
 }  // namespace snell::io
