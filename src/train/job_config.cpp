@@ -7,7 +7,9 @@ void bind(config::Binder& b, RunConfig& c) {
   b.field("dir", c.dir, "the run's folder: config, metrics, report, logs, checkpoints");
   b.field("device", c.device, "auto takes a GPU when every rank of the node has one",
           config::one_of({"auto", "cpu", "cuda"}));
-  b.field("dtype", c.dtype, "type of weights and activations", config::one_of({"float32", "float64"}));
+  b.field("dtype", c.dtype,
+          "type of frozen weights and of activations; beside a 16-bit one, what trains is float32 (docs/precision.md)",
+          config::one_of({"float32", "float64", "bfloat16", "float16"}));
   b.field("threads", c.threads, "LibTorch's threads a rank; 0: OMP_NUM_THREADS, else cores / ranks of the node",
           config::in_range(0, 4096));
   b.field("log_every", c.log_every, "steps between lines of the log and events of metrics.jsonl", config::at_least(1));
@@ -48,6 +50,8 @@ void bind(config::Binder& b, OptimConfig& c) {
   b.field("accumulate", c.accumulate, "parts in which a rank goes through its share of a global batch",
           config::in_range(1, 65536));
   b.field("label_smoothing", c.label_smoothing, "share of the target spread over all classes", config::in_range(0, 1));
+  b.field("loss_scale", c.loss_scale, "float16: what the loss is multiplied by at the start of a run",
+          config::in_range(1, 1e12));
   b.section("schedule", c.schedule);
   b.section("ema", c.ema);
   b.require(c.betas.size() == 2, "betas", "must be two numbers");
@@ -81,7 +85,9 @@ void bind(config::Binder& b, JobConfig& c) {
 }
 
 at::ScalarType compute_dtype(const RunConfig& config) {
-  return config.dtype == "float64" ? at::kDouble : at::kFloat;
+  if (config.dtype == "float64") return at::kDouble;
+  if (config.dtype == "bfloat16") return at::kBFloat16;
+  return config.dtype == "float16" ? at::kHalf : at::kFloat;
 }
 
 }  // namespace snell::train

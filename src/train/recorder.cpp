@@ -112,17 +112,22 @@ void Recorder::on_step(const StepEvent& event) {
   s.since_step.reset();
   s.show("train", event.position.step, s.facts.total_steps, event.position);
   if (event.position.step % s.config.run.log_every != 0 && event.position.step != s.facts.total_steps) return;
-  s.metrics.write("step",
-                  {{"step", event.position.step},
-                   {"epoch", event.position.epoch},
-                   {"loss", s.window.loss_sum / static_cast<double>(s.window.samples)},
-                   {"accuracy", 100.0 * static_cast<double>(s.window.correct) / static_cast<double>(s.window.samples)},
-                   {"lr", event.lr},
-                   {"grad_norm", event.stats.grad_norm},
-                   {"samples", s.window.samples},
-                   {"images_per_s", static_cast<double>(s.window.samples) / s.window.seconds},
-                   {"seconds_per_step", s.window.seconds / static_cast<double>(s.window.steps)},
-                   {"bytes_all_reduced", event.bytes_all_reduced}});
+  nlohmann::ordered_json fields = {
+      {"step", event.position.step},
+      {"epoch", event.position.epoch},
+      {"loss", s.window.loss_sum / static_cast<double>(s.window.samples)},
+      {"accuracy", 100.0 * static_cast<double>(s.window.correct) / static_cast<double>(s.window.samples)},
+      {"lr", event.lr},
+      {"grad_norm", event.stats.grad_norm},
+      {"samples", s.window.samples},
+      {"images_per_s", static_cast<double>(s.window.samples) / s.window.seconds},
+      {"seconds_per_step", s.window.seconds / static_cast<double>(s.window.steps)},
+      {"bytes_all_reduced", event.bytes_all_reduced}};
+  if (s.config.run.dtype == "float16") {
+    fields["loss_scale"] = event.stats.loss_scale;
+    fields["skipped_steps"] = event.stats.skipped_steps;
+  }
+  s.metrics.write("step", fields);
   s.window = {};
 }
 

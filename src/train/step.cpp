@@ -27,6 +27,7 @@ struct ShardResult {
 
 ShardResult run_shard(const StepParts& parts, const data::Shard& shard, int64_t global_count,
                       const core::StepContext& context) {
+  const double loss_scale = parts.scaler != nullptr ? parts.scaler->scale() : 1;
   const at::Tensor images = shard.images_BCHW.to(parts.place.device, parts.place.dtype, /*non_blocking=*/true);
   const at::Tensor labels_B = shard.labels_B.to(parts.place.device, /*non_blocking=*/true);
   const at::Tensor logits_BK = parts.model.forward(images, context);
@@ -34,7 +35,7 @@ ShardResult run_shard(const StepParts& parts, const data::Shard& shard, int64_t 
   at::Tensor loss = shard.dummy ? logits_BK.sum() * 0
                                 : cross_entropy_sum(logits_BK, labels_B, parts.config.label_smoothing) /
                                       static_cast<double>(global_count);
-  loss.backward();
+  (loss_scale == 1 ? loss : loss * loss_scale).backward();
   const at::Tensor correct = (logits_BK.detach().argmax(1) == labels_B).sum() * (shard.dummy ? 0 : 1);
   return {loss.detach(), correct};
 }
@@ -59,6 +60,7 @@ StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t 
     corrects.push_back(result.correct);
   }
   parts.reducer.finish();
+  if (parts.scaler != nullptr) parts.scaler->unscale(parts.model.trainable());
   const at::Tensor norm = parts.optimizer.clip(parts.config.clip_norm);
 
   // The one place where the host waits for the device: a step that is not finite must not be taken by any rank.
@@ -73,6 +75,11 @@ StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t 
   stats.stop_signal = static_cast<int>(total.stop_signal);
   stats.finite = std::isfinite(stats.loss) && std::isfinite(stats.grad_norm);
   if (stats.finite) parts.optimizer.step();
+  if (parts.scaler != nullptr) {
+    stats.loss_scale = parts.scaler->scale();
+    parts.scaler->update(stats.finite);
+    stats.skipped_steps = parts.scaler->skipped();
+  }
   stats.seconds = timer.seconds();
   return stats;
 }

@@ -1,5 +1,6 @@
 #include "snell/train/trainer.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -73,6 +74,7 @@ class Trainer::Run {
     const auto& allocator = config.adapter.allocator;
     if (config.optim.ema.enabled) ema_.emplace(model_.backbone->trainable(), config.optim.ema);
     if (allocator.metric != "none") allocator_.emplace(model_.branches, allocator, config.train.epochs);
+    if (place_.dtype == at::kHalf) scaler_.emplace(config.optim.loss_scale);
     resume();
     dist::broadcast_parameters(trainables_, *communicator_);
     if (ema_ && !facts_.resumed_from) ema_->reset();
@@ -143,6 +145,9 @@ class Trainer::Run {
     if (allocator_) {
       for (const auto& [name, tensor] : allocator_->state()) tensors.push_back({"allocator/" + name, tensor});
     }
+    if (scaler_) {
+      for (auto& ref : scaler_->state()) tensors.push_back(std::move(ref));
+    }
     return tensors;
   }
 
@@ -154,7 +159,8 @@ class Trainer::Run {
     const ckpt::Manifest manifest = ckpt::load(*path, state, control_);
     control_.all_or_none([&] { restore_sparsities(model_, state); });
     position_ = position_of(manifest);
-    optimizer_->set_steps_done(position_.step);
+    if (scaler_) scaler_->check_loaded();
+    optimizer_->set_steps_done(position_.step - (scaler_ ? scaler_->skipped() : 0));
     facts_.resumed_from = *path;
     core::log_info(core::str("resumed from ", *path, " at step ", position_.step));
   }
@@ -196,22 +202,28 @@ class Trainer::Run {
     optimizer_->set_learning_rate(lr);
     allocate();
     train_loader_->start_epoch(position_.epoch, position_.step_in_epoch);
-    const StepParts parts{*model_.backbone, *optimizer_, *reducer_, control_, config_.optim, place_};
+    const StepParts parts{
+        *model_.backbone, *optimizer_, *reducer_, control_, config_.optim, place_, scaler_ ? &*scaler_ : nullptr};
     double loss_sum = 0;
     int64_t samples = 0;
     while (!finished()) {
       const auto batch = train_loader_->next();
       if (!batch) break;
       const StepStats stats = train_step(parts, *batch, config_.seed, position_.step);
-      if (!stats.finite) stop_not_finite(stats);
-      if (allocator_) allocator_->observe();
-      if (ema_) ema_->update(position_.step + 1);
-      loss_sum += stats.loss * static_cast<double>(stats.samples);
-      samples += stats.samples;
+      if (!stats.finite) {
+        tell_or_stop(stats);
+      } else {
+        if (allocator_) allocator_->observe();
+        if (ema_) ema_->update(position_.step + 1);
+      }
+      if (std::isfinite(stats.loss)) {
+        loss_sum += stats.loss * static_cast<double>(stats.samples);
+        samples += stats.samples;
+      }
       ++position_.step;
       ++position_.step_in_epoch;
       position_.samples_seen += stats.samples;
-      position_.last_train_loss = loss_sum / static_cast<double>(samples);
+      if (samples > 0) position_.last_train_loss = loss_sum / static_cast<double>(samples);
       const bool epoch_done = position_.step_in_epoch == facts_.steps_per_epoch;
       if (epoch_done) {
         ++position_.epoch;
@@ -233,7 +245,14 @@ class Trainer::Run {
     for (auto* hook : hooks_) hook->on_step(event);
   }
 
-  [[noreturn]] void stop_not_finite(const StepStats& stats) const {
+  // An update that was not made: part of float16's search for a loss scale, else the end.
+  void tell_or_stop(const StepStats& stats) const {
+    if (scaler_ && !scaler_->exhausted()) {
+      core::log_info(core::str("step ", position_.step, " overflowed at loss scale ", stats.loss_scale,
+                               ": its update was skipped (", stats.skipped_steps, " so far); the scale is now ",
+                               scaler_->scale()));
+      return;
+    }
     throw core::NonFiniteError(core::str("step ", position_.step, ": loss ", stats.loss, ", gradient norm ",
                                          stats.grad_norm,
                                          ". The update was not made. Lower optim.lr, set "
@@ -302,6 +321,7 @@ class Trainer::Run {
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<WeightsEma> ema_;
   std::optional<peft::BudgetAllocator> allocator_;
+  std::optional<LossScaler> scaler_;  // float16 only
   std::unique_ptr<dist::BucketedReducer> reducer_;
   double lr_ = 0;
 };

@@ -49,6 +49,7 @@ struct OptimConfig {
   double clip_norm = 0;  // 0: no clipping
   int64_t accumulate = 1;
   double label_smoothing = 0;
+  double loss_scale = 65536;
   ScheduleConfig schedule;
   EmaConfig ema;
 };

@@ -7,6 +7,7 @@
 #include "snell/dist/control_plane.h"
 #include "snell/dist/reducer.h"
 #include "snell/nn/backbone.h"
+#include "snell/train/loss_scaler.h"
 #include "snell/train/optimizer.h"
 
 namespace snell::train {
@@ -21,8 +22,10 @@ struct StepStats {
   int64_t samples = 0;   // of the global batch
   int64_t correct = 0;
   double seconds = 0;
-  bool finite = true;   // false: the step was skipped on every rank
-  int stop_signal = 0;  // the signal that any rank caught, agreed over all
+  bool finite = true;         // false: the update was not made, on no rank
+  double loss_scale = 1;      // of this step
+  int64_t skipped_steps = 0;  // updates of the run so far that float16's loss scale did not let through
+  int stop_signal = 0;        // the signal that any rank caught, agreed over all
 };
 
 struct StepParts {
@@ -32,6 +35,7 @@ struct StepParts {
   dist::ControlPlane& control;
   const OptimConfig& config;
   nn::TensorPlace place;
+  LossScaler* scaler = nullptr;  // float16's
 };
 
 // Forward and backward over this rank's shards, the all-reduce, and the update. Collective.
