@@ -1,6 +1,6 @@
 """Documentation that stays true: commands that something runs, and paths that exist.
 
-Each command in a ```bash block of README.md, slurm/README.md and docs/weights.md must stand in readme_commands.txt with the file that runs
+Each command in a ```bash block of these documents must stand in readme_commands.txt with the file that runs
 it; that file must exist and hold the words given. Each link and each `path` in the documents must exist in the tree,
 but for what the set-up, the build and runs make.
 
@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 
-COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/weights.md")
+COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/tuning.md", "docs/weights.md")
 MADE_LATER = (".deps", "build", "data", "runs", "my_images")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)")

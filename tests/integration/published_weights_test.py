@@ -86,6 +86,16 @@ def main():
         assert "In_Qs" in wrong_rank.stderr, wrong_rank.stderr
         program.run("eval", *best, "backbone.load_head=false", expect=2)
 
+        # A SNELLA recipe on a file of another author, on two ranks: the layers' sparsities reach the target.
+        snella = folder / "snella"
+        program.run("train", "experiment=fgvc/snella32/cub", f"data.file={folder / 'cub.h5'}", f"run.dir={snella}",
+                    "backbone=vit_base_patch16_224_mae", *VIT, "adapter.allocator.target_sparsity=0.5", "train.epochs=3",
+                    "train.eval_last=1", "optim.schedule.warmup_epochs=0", "adapter.allocator.final_epochs=1", ranks=2)
+        layers = support.events(snella / "metrics.jsonl", "sparsity")[-1]["layers"]
+        kept, entries = (sum(layer[key] for layer in layers) for key in ("kept", "entries"))
+        assert len({layer["sparsity"] for layer in layers}) > 1 and abs(kept / entries - 0.5) < 1e-3, layers
+        assert "<svg" in (snella / "report.html").read_text() and (snella / "model_ema.safetensors").exists()
+
         # A wrong file, by content: named and refused.
         other = program.run(*dry_run, "backbone=convnext_base_22k_224", *CONVNEXT,
                             f"backbone.weights={checkpoints / 'ViT-B_16.npz'}", expect=4)
