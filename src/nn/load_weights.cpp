@@ -123,9 +123,9 @@ class Loader {
     report_.tensors.push_back(std::move(row));
   }
 
-  static at::Tensor fit(const std::string& name, const at::Tensor& from, const at::Tensor& to) {
+  at::Tensor fit(const std::string& name, const at::Tensor& from, const at::Tensor& to) const {
     if (from.sizes() == to.sizes() || !from.is_floating_point()) return from;
-    if (name == "pos_embed") return resize_position_embedding(from, to.size(1));
+    if (name == "pos_embed") return resize_position_embedding(from, to.size(1), backbone_.pos_embed_prefix_tokens());
     if (name.ends_with(".relative_position_bias_table")) return resize_bias_table(from, to.size(0));
     return from;
   }

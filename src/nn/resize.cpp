@@ -24,9 +24,8 @@ at::Tensor resize_grid(const at::Tensor& grid_SD, int64_t from_side, int64_t to_
 
 }  // namespace
 
-at::Tensor resize_position_embedding(const at::Tensor& from, int64_t tokens) {
-  if (from.dim() != 3 || from.size(0) != 1) return from;
-  const int64_t prefix = side_of(tokens) > 0 ? 0 : 1;
+at::Tensor resize_position_embedding(const at::Tensor& from, int64_t tokens, int64_t prefix) {
+  if (from.dim() != 3 || from.size(0) != 1 || from.size(1) <= prefix) return from;
   const int64_t from_side = side_of(from.size(1) - prefix), to_side = side_of(tokens - prefix);
   if (from_side == 0 || to_side == 0) return from;
   const at::Tensor grid = resize_grid(from[0].slice(0, prefix), from_side, to_side);

@@ -84,7 +84,9 @@ TEST(Recipes, EachPublishedScriptHasItsExperimentWithItsNumbers) {
     }
     const bool averages = row["model_ema"] == "1";
     EXPECT_EQ(text("optim.ema.enabled"), averages ? "true" : "false") << experiment;
-    if (averages) EXPECT_EQ(number("optim.ema.decay"), number_of(row["model_ema_decay"])) << experiment;
+    if (averages) {
+      EXPECT_EQ(number("optim.ema.decay"), number_of(row["model_ema_decay"])) << experiment;
+    }
     EXPECT_EQ(number("adapter.rank"), number_of(row["low_rank_dim"])) << experiment;
     EXPECT_EQ(number("adapter.dropout"), 0.1) << experiment;
     EXPECT_EQ(number("adapter.drop_path"), 0.1) << experiment;
