@@ -12,7 +12,10 @@ endif()
 
 find_program(SNELL_MOLD mold)
 if(SNELL_MOLD)
-  add_link_options(-fuse-ld=mold)
+  # mold 1.10 begins a program's RELRO segment at its thread-local data (at::parallel_for brings some), a few bytes before
+  # the first page of its own data. Where these begin at the very start of a page, that is a page which is not mapped, and
+  # the program does not start ("cannot apply additional memory protection"): about one link in 256.
+  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
 endif()
 
 find_package(OpenMP REQUIRED COMPONENTS CXX) # at::parallel_for is serial in sources compiled without it

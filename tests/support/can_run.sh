@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # can_run.sh NEED…: exit 0 when this machine has what a test needs; else one line with the reason, and 77, which ctest
-# counts as "did not run". launch/test.sh gathers these lines. Needs: root, slurm, netns, gpu, tool:NAME.
+# counts as "did not run". launch/test.sh gathers these lines. Needs: root, slurm, netns, gpu, python-tests,
+# tool:NAME.
 set -u
 
 cannot() {
@@ -28,6 +29,11 @@ for need in "$@"; do
       ;;
     gpu)
       [ -e /dev/nvidia0 ] && have nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q GPU || cannot gpu "no NVIDIA GPU on this machine"
+      ;;
+    python-tests)
+      deps="${SNELL_DEPS_DIR:-$(dirname "${BASH_SOURCE[0]}")/../../.deps}"
+      [ -d "$deps/python-tests/peft" ] && [ -x "$deps/venv/bin/python" ] ||
+        cannot python-tests "no Python packages in $deps/python-tests; SNELL_SETUP_TESTS=1 launch/setup.sh installs them"
       ;;
     tool:*) have "${need#tool:}" || cannot "${need#tool:}" "no ${need#tool:} on this machine" ;;
     *)

@@ -18,6 +18,13 @@ inline nn::BackboneConfig small_backbone(const std::string& name) {
     config.patch_size = 4;
     config.depths = {1, 1, 2, 1};
     config.dims = {16, 24, 32, 48};
+  } else if (name == "swin") {
+    config.patch_size = 4;
+    config.window_size = 2;
+    config.embed_dim = 16;
+    config.depths = {2, 2};
+    config.num_heads = 2;
+    config.layer_norm_eps = 1e-5;
   } else {
     config.patch_size = 8;
     config.embed_dim = 48;

@@ -16,7 +16,7 @@ namespace snell::train {
 namespace {
 
 constexpr int64_t kClasses = 5;
-const std::vector<std::string> kBackbones{"vit", "convnext"};
+const std::vector<std::string> kBackbones{"vit", "convnext", "swin"};
 const std::vector<std::string> kMatrices{"klora", "mixk", "snell", "snella", "lora", "lora_bias"};
 
 struct Case {
@@ -185,7 +185,7 @@ TEST(Export, EveryBackboneConfigHasItsTimmModel) {
     EXPECT_EQ(model.architecture, name == "vit_base_patch16_224_in21k" ? "vit_base_patch16_224" : name);
     EXPECT_TRUE(model.arguments.empty()) << model.arguments;
   }
-  EXPECT_GE(found, 12);
+  EXPECT_GE(found, 30);
 }
 
 // timm resizes the shorter side to floor(size / crop_pct).
@@ -203,6 +203,12 @@ TEST(Export, WhatTimmCannotBuildIsRefused) {
   config.unbiased_norm = true;
   EXPECT_THAT(test::message_of<core::ConfigError>([&] { timm_model(config); }), testing::HasSubstr("unbiased_norm"));
   config = test::small_backbone("vit");
+  config.mlp = "swiglu";  // only of the giant DINOv2: its other arguments are written
+  EXPECT_EQ(timm_model(config).architecture, "vit_giant_patch14_dinov2");
+  config.representation_size = 8;
+  EXPECT_THAT(test::message_of<core::ConfigError>([&] { timm_model(config); }),
+              testing::HasSubstr("representation_size"));
+  config = test::small_backbone("vit");
   config.layer_norm_eps = 1e-5;
   EXPECT_THAT(test::message_of<core::ConfigError>([&] { timm_model(config); }), testing::HasSubstr("layer_norm_eps"));
 }
@@ -212,7 +218,7 @@ TEST(Export, ShiraHoldsTheSparseMatrix) {
   const auto folder = export_peft(c.input(), "auto");
   const auto config = nlohmann::json::parse(folder.config);
   EXPECT_EQ(config.at("peft_type"), "SHIRA");
-  EXPECT_EQ(config.at("modules_to_save"), nlohmann::json({"head"}));
+  EXPECT_EQ(config.at("modules_to_save"), nlohmann::json::array({"head"}));
   const int64_t rank = config.at("r");
   for (const auto& layer : c.model.layers) {
     SCOPED_TRACE(layer.name);
@@ -226,6 +232,11 @@ TEST(Export, ShiraHoldsTheSparseMatrix) {
   }
   EXPECT_TRUE(holds(folder, "base_model.model.head.weight"));
   EXPECT_TRUE(holds(folder, "base_model.model.cls_token"));
+}
+
+TEST(Export, PeftSavesTheModulesOfAComposedHead) {
+  const auto config = nlohmann::json::parse(export_peft(make_case("convnext", "lora").input(), "auto").config);
+  EXPECT_EQ(config.at("modules_to_save"), nlohmann::json::array({"head.norm", "head.fc"}));
 }
 
 TEST(Export, PeftTypes) {
