@@ -34,6 +34,9 @@ void TensorSource::verify() const {
 
 std::unique_ptr<TensorSource> open_tensors(const FileBytes& file) {
   const std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
+  // Before the others: a header's length can have their first bytes, and none of them has a brace behind a number.
+  const bool brace = text.size() > 8 && text[8] == '{';
+  if (brace && number_at<uint64_t>(file.bytes, 0) < (1u << 30)) return open_safetensors(file);
   if (text.starts_with("PK\x03\x04") || text.starts_with("PK\x05\x06")) {
     auto zip = std::make_shared<const ZipFile>(file);
     const bool torch = std::any_of(zip->entries().begin(), zip->entries().end(), is_torch_pickle);
@@ -43,12 +46,8 @@ std::unique_ptr<TensorSource> open_tensors(const FileBytes& file) {
   if (text.starts_with("\x89HDF\r\n\x1a\n")) {
     raise_weights_error(str("'", file.path, "' is an HDF5 file; weights are read from ", kRead));
   }
-  // Read as a safetensors length the first eight bytes of a JSON text would be astronomical.
-  if (text.size() > 8 && text[8] == '{' && !text.starts_with('{')) return open_safetensors(file);
-  if (text.starts_with('{')) {
-    const bool short_header = text.size() > 8 && text[8] == '{' && number_at<uint64_t>(file.bytes, 0) < (1u << 30);
-    return short_header ? open_safetensors(file) : open_safetensors_index(file);
-  }
+  if (text.starts_with('{')) return open_safetensors_index(file);
+  if (brace) return open_safetensors(file);  // of an impossible length: refused there
   raise_weights_error(str("'", file.path, "' is of none of the formats that weights are read from (", kRead,
                           "), by its first bytes; it may be cut off"));
 }

@@ -24,15 +24,15 @@ CONVNEXT = ["backbone.image_size=64", "backbone.depths=[1,1,2,1]", "backbone.dim
 # name for get.sh: published file, small one in its format, config, settings, what the log's table must hold
 FILES = {
     "vit": ("ViT-B_16.npz", "vit_google.npz", "vit_base_patch16_224_in21k", VIT,
-            ["(npz): 28 converted, 4 ignored", "converted      2  blocks.*.attn.qkv.weight",
+            ["(npz): 30 converted, 4 ignored", "converted      2  blocks.*.attn.qkv.weight",
              "ignored        1  head/kernel"]),
-    "mae": ("mae_pretrain_vit_base.pth", "vit_mae.pth", "vit_base_patch16_224_mae", VIT, ["(torch (zip)): 28 loaded"]),
+    "mae": ("mae_pretrain_vit_base.pth", "vit_mae.pth", "vit_base_patch16_224_mae", VIT, ["(torch (zip)): 30 loaded"]),
     "mocov3": ("linear-vit-b-300ep.pth.tar", "vit_moco_legacy.pth.tar", "vit_base_patch16_224_mocov3", VIT,
-               ["(torch (legacy)): 28 converted, 2 ignored", "module.head.weight", "the head"]),
+               ["(torch (legacy)): 30 converted, 2 ignored", "module.head.weight", "the head"]),
     "swin": ("swin_base_patch4_window7_224_22k.pth", "swin_microsoft.pth", "swin_base_patch4_window7_224_22k", SWIN,
              ["converted      1  layers.*.downsample.reduction.weight", "relative_position_index", "computed from"]),
     "convnext": ("convnext_base_22k_224.pth", "convnext_facebook.pth", "convnext_base_22k_224", CONVNEXT,
-                 ["converted      1  stem.*.weight", "stages.*.*.pwconv1.weight", "ignored        1  head.weight"]),
+                 ["converted      2  stem.*.weight", "stages.*.*.pwconv1.weight", "ignored        1  head.weight"]),
 }
 
 

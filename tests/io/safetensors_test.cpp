@@ -30,6 +30,18 @@ static std::string file_of(const std::string& header, const std::string& data) {
   return std::string(reinterpret_cast<const char*>(&length), 8) + header + data;
 }
 
+// The header's length can look like another format's first bytes: a pickle's (0x80 0x02 is 640), a JSON text's (0x7b).
+TEST(Safetensors, AnyHeaderLengthIsRecognised) {
+  const Scratch scratch;
+  for (const size_t length : {size_t{0x0280}, size_t{0x8e80}, size_t{0x7b}, size_t{0x227b}}) {
+    std::string header = R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})";
+    header.resize(length, ' ');
+    const std::string path = scratch / "a.safetensors";
+    spill(path, file_of(header, "ab"));
+    EXPECT_THAT(open_tensors(path)->names(), ElementsAre("w")) << length;
+  }
+}
+
 TEST(Safetensors, RoundTripOfEveryType) {
   const Scratch scratch;
   const std::string path = scratch / "a.safetensors";
