@@ -48,6 +48,14 @@ check_first_bytes() {
   [ "$first" != "<" ] || { rm -f "$1"; die 4 "$3 sent a web page instead of $2; look at the address in a browser"; }
 }
 
+# check_range PART: true when the server said that nothing is left to send, and the part has the file's size.
+check_range() {
+  local total
+  total=$(tr -d '\r' <"$1.headers" | sed -n 's/^[Cc]ontent-[Rr]ange: bytes \*\/\([0-9]*\)$/\1/p' | tail -1)
+  [ -n "$total" ] || return 1
+  [ "$(stat -c %s "$1")" = "$total" ] || die 4 "$1 is longer than the server's file of $total bytes; delete it and fetch again"
+}
+
 fetch() { # fetch FILE ADDRESS
   local file=$1 address=$2 part=$folder/$1.part expected got code=0
   expected=$(recorded "$file")
@@ -58,7 +66,12 @@ fetch() { # fetch FILE ADDRESS
     note "$file is there ($got)"
   else
     note "$address -> $folder/$file"
-    curl --fail --location --show-error --progress-bar --retry 3 --continue-at - --output "$part" "$address" || code=$?
+    [ ! -f "$part" ] || [ ! -f "$part.from" ] || [ "$(cat "$part.from")" = "$address" ] ||
+      die 4 "$part was begun from $(cat "$part.from"); delete both to fetch from $address"
+    echo "$address" >"$part.from"
+    curl --fail --location --show-error --progress-bar --retry 3 --continue-at - --dump-header "$part.headers" \
+      --output "$part" "$address" || code=$?
+    check_range "$part" && code=0
     [ $code != 33 ] && [ $code != 36 ] || die 4 "the server cannot go on with $part; delete it and fetch again"
     [ $code = 0 ] || die 4 "$address could not be fetched (curl's code $code); the same command goes on where it stopped"
     check_first_bytes "$part" "$file" "$address"
@@ -66,6 +79,7 @@ fetch() { # fetch FILE ADDRESS
     [ -z "$expected" ] || [ "$got" = "$expected" ] ||
       die 4 "$part differs from what an earlier fetch recorded (size and SHA-256: $got, recorded: $expected); delete it and fetch again, or its line in $record if the publisher changed the file"
     mv -n "$part" "$folder/$file"
+    rm -f "$part.from" "$part.headers"
   fi
   [ -n "$expected" ] || printf '%s\t%s\t%s\t%s\t%s\n' "$file" ${got} "$address" "$(date -u +%F)" >>"$record"
 }
@@ -83,6 +97,8 @@ done
 [ ${#names[@]} -gt 0 ] || { usage >&2 && exit 2; }
 command -v curl >/dev/null || die 1 "curl is needed (Debian: apt-get install curl)"
 mkdir -p "$folder"
+exec 8>"$folder/.fetching"
+flock -n 8 || die 1 "another checkpoints/get.sh is at work in $folder"
 
 for name in "${names[@]}"; do
   found=0

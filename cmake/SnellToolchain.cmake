@@ -30,7 +30,7 @@ target_include_directories(snell_options INTERFACE ${CMAKE_SOURCE_DIR}/include)
 target_link_libraries(snell_options INTERFACE Threads::Threads)
 target_compile_options(snell_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
 if(SNELL_SANITIZE)
-  target_compile_options(snell_options INTERFACE -fsanitize=${SNELL_SANITIZE} -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_compile_options(snell_options INTERFACE -fsanitize=${SNELL_SANITIZE} -fno-sanitize-recover=undefined -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS)
   # Instrumented code makes this warning wrong (about copies of std::optional in LibTorch's headers); other builds keep it.
   target_compile_options(snell_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
   target_link_options(snell_options INTERFACE -fsanitize=${SNELL_SANITIZE})

@@ -23,9 +23,9 @@ static int64_t classes_of(const std::string& data_file) {
 // A config must choose its data, which a model does not need.
 static Job compose_model(std::vector<std::string> overrides, const std::string& config_dir) {
   const bool has_data = std::any_of(overrides.begin(), overrides.end(), [](const std::string& text) {
-    return text.find("data=") != text.npos || text.find("experiment=") != text.npos;
+    return text.starts_with("data=") || text.starts_with("experiment=") || text.starts_with("+experiment=");
   });
-  if (!has_data) overrides.insert(overrides.end(), {"data=imagefolder", "data.file=none"});
+  if (!has_data) overrides.insert(overrides.begin(), {"data=imagefolder", "data.file=none"});
   return compose_job(config_dir, overrides);
 }
 

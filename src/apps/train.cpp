@@ -12,6 +12,7 @@
 #include "snell/core/version.h"
 #include "snell/data/transforms.h"
 #include "snell/io/files.h"
+#include "snell/nn/ignored_settings.h"
 #include "snell/report/table.h"
 #include "snell/train/recorder.h"
 #include "snell/train/trainer.h"
@@ -90,6 +91,10 @@ int train_on(dist::ControlPlane& control, const Options& o) {
   if (control.is_root()) {
     for (const std::string& setting : data::ignored_settings(job.config.data.transform)) {
       core::log_warning(setting + " was changed, but the chosen transforms do not look at it");
+    }
+    for (const std::string& setting : nn::ignored_settings(job.config.backbone)) {
+      core::log_warning(setting + " was changed, but backbone.name=" + job.config.backbone.name +
+                        " does not look at it");
     }
   }
   train::Trainer trainer(job.config, job.json, control);

@@ -1,3 +1,4 @@
+#include <ATen/Context.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
@@ -46,6 +47,13 @@ std::unique_ptr<CommStream> make_cuda_stream(c10::Device device) {
 
 void make_current(c10::Device device) {
   c10::cuda::set_device(device.index());
+  // float32 means float32: by default cuDNN's convolutions round their operands to TF32's 10 bits, and cuBLAS may add
+  // up parts of a 16-bit product in 16 bits.
+  at::Context& context = at::globalContext();
+  context.setAllowTF32CuDNN(false);
+  context.setAllowTF32CuBLAS(false);
+  context.setAllowFP16ReductionCuBLAS(false, /*allow_splitk=*/false);
+  context.setAllowBF16ReductionCuBLAS(false, /*allow_splitk=*/false);
 }
 
 }  // namespace snell::dist

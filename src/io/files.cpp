@@ -55,7 +55,8 @@ void FileDescriptor::reset() {
 }
 
 FileDescriptor open_for_reading(const std::string& path, Raise raise) {
-  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // A pipe without a writer must not be waited for; it is refused below.
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) raise(str("cannot open '", path, "': ", std::strerror(errno)));
   struct stat status = {};
   if (::fstat(file.get(), &status) != 0) raise(str("cannot read '", path, "': ", std::strerror(errno)));

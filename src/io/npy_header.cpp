@@ -1,5 +1,6 @@
 #include "npy_header.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <set>
@@ -72,7 +73,15 @@ class Reader {
   size_t position_ = 0;
 };
 
-std::string parse_type(const std::string& descr, DType& dtype) {
+// "<u4", "|S7", "<c16": an order, a letter, a size.
+bool is_plain_type(std::string_view descr) {
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  return descr.size() >= 3 && descr.size() <= 8 && (descr[0] == '<' || descr[0] == '|') && is_letter(descr[1]) &&
+         std::all_of(descr.begin() + 2, descr.end(), is_digit);
+}
+
+std::string parse_type(const std::string& descr, NpyHeader& header) {
   static const std::pair<const char*, DType> kTypes[] = {
       {"f2", DType::kF16}, {"f4", DType::kF32}, {"f8", DType::kF64}, {"i1", DType::kI8},  {"i2", DType::kI16},
       {"i4", DType::kI32}, {"i8", DType::kI64}, {"u1", DType::kU8},  {"b1", DType::kBool}};
@@ -81,10 +90,14 @@ std::string parse_type(const std::string& descr, DType& dtype) {
     if (descr.size() != 3 || descr.substr(1) != name) continue;
     const char order = descr[0];
     if (order == '<' || order == '|' || (order == '>' && size_of(type) == 1)) {
-      dtype = type;
+      header.dtype = type;
       return "";
     }
     if (order == '>') return str("its type '", descr, "' is big-endian; save it again as little-endian");
+  }
+  if (is_plain_type(descr)) {
+    header.readable = false;
+    return "";
   }
   return str("its type '", printable(descr), "' is not supported (f2, f4, f8, i1, i2, i4, i8, u1 and b1 are)");
 }
@@ -112,7 +125,7 @@ std::string parse_field(Reader& reader, const std::string& key, NpyHeader& heade
   if (key != "descr") return str("its header has the unknown key '", printable(key), "'");
   const std::optional<std::string> descr = reader.quoted();
   if (!descr) return "it is a structured array; plain arrays of numbers are supported";
-  return parse_type(*descr, header.dtype);
+  return parse_type(*descr, header);
 }
 
 std::string parse_dictionary(std::string_view text, NpyHeader& header) {

@@ -15,6 +15,7 @@ inline constexpr size_t kMaxNpyHeader = 65536;
 
 struct NpyHeader {
   DType dtype = DType::kF32;
+  bool readable = true;  // false: plain, but of a type that DType has not (unsigned of several bytes, text, …)
   bool fortran_order = false;
   std::vector<int64_t> shape;
   size_t data_begin = 0;  // the header's own length

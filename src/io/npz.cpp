@@ -79,6 +79,11 @@ class NpzFile : public TensorSource {
     name.resize(name.size() - 4);
     Entry entry{&zipped, {}};
     if (std::string problem = read_header(zipped, entry.header); !problem.empty()) zip_->refuse(zipped, problem);
+    if (!entry.header.readable) {
+      std::string& left_out = metadata_["not_tensors"];
+      if (left_out.size() < 1000) left_out += (left_out.empty() ? "" : ", ") + printable(name);
+      return;
+    }
     const std::optional<int64_t> bytes = byte_count(entry.header.dtype, entry.header.shape);
     if (!bytes || static_cast<uint64_t>(*bytes) != zipped.size - entry.header.data_begin) {
       zip_->refuse(zipped, str("its shape ", shape_text(entry.header.shape), " and its size of ", zipped.size,

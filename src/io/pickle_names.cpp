@@ -18,6 +18,7 @@ constexpr std::string_view kDictionaries[] = {
 constexpr std::string_view kOpaque[] = {
     // Python's own plain values. Set, list and the like as protocol 2 writes them.
     "__builtin__.bytearray",
+    "__builtin__.bytes",
     "__builtin__.complex",
     "__builtin__.frozenset",
     "__builtin__.list",
@@ -26,6 +27,7 @@ constexpr std::string_view kOpaque[] = {
     "__builtin__.tuple",
     "__builtin__.xrange",
     "builtins.bytearray",
+    "builtins.bytes",
     "builtins.complex",
     "builtins.frozenset",
     "builtins.list",

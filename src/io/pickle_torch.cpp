@@ -40,6 +40,8 @@ constexpr StorageType kDtypes[] = {
 
 constexpr std::string_view kWrappers[] = {"state_dict_ema", "model_ema", "state_dict", "model"};
 constexpr size_t kMaxDimensions = 32, kMaxTensors = 1 << 15;
+constexpr uint64_t kMaxRepeats = 8, kFreeBytes = 8 << 20;
+constexpr size_t kMaxKey = 256;
 constexpr int kMaxWrappings = 8;  // a parameter that wraps a tensor that wraps …
 
 // Names for a message: the first of them, and how many there are.
@@ -79,6 +81,7 @@ class Reader {
       if (!named) refuse("a tensor of its state dict has a name that is not text");
       tensor->name = key.text;
       if (!names.insert(key.text).second) refuse_tensor("appears twice");
+      check_repeats(*tensor);
       if (names.size() > kMaxTensors) refuse(str("its state dict has more than ", kMaxTensors, " tensors"));
       contents_.tensors.push_back(std::move(*tensor));
     }
@@ -91,6 +94,15 @@ class Reader {
     raise_weights_error(str("'", path_, "' is not a sound file of torch.save: ", what, "; fetch or write it again"));
   }
   [[noreturn]] void refuse_tensor(const std::string& what) const { refuse(str("tensor '", tensor_, "' ", what)); }
+
+  // Views may share a storage, but not so often that reading all of them costs many times the file.
+  void check_repeats(const TorchTensor& tensor) {
+    if (__builtin_add_overflow(view_bytes_, static_cast<uint64_t>(*byte_count(tensor.dtype, tensor.shape)),
+                               &view_bytes_) ||
+        view_bytes_ / kMaxRepeats > storage_bytes_ + kFreeBytes) {
+      refuse_tensor("repeats elements that other tensors hold, as many did before it; save them after .contiguous()");
+    }
+  }
 
   // --- the state dict ---
   bool is_tensor(PickleId id) const {
@@ -152,6 +164,9 @@ class Reader {
     if (tuple.items.size() > 5 && !pickle_.is(tuple.items[5], PickleKind::kNone)) {
       refuse("it has views of storages, as PyTorch wrote them before 0.4; load it there and save it again");
     }
+    if (pickle_[tuple.items[2]].text.size() > kMaxKey) {
+      refuse(str("it names a storage by a text of more than ", kMaxKey, " bytes"));
+    }
     const StorageType type = storage_type(pickle_.global_name(tuple.items[1]));
     const int64_t count = pickle_[tuple.items[4]].number;
     TorchStorage storage{std::string(pickle_[tuple.items[2]].text), type.dtype, type.item_bytes, 0};
@@ -160,6 +175,9 @@ class Reader {
     }
     const auto [found, is_new] = contents_.by_key.emplace(storage.key, contents_.storages.size());
     if (is_new) {
+      if (__builtin_add_overflow(storage_bytes_, storage.bytes, &storage_bytes_)) {
+        refuse("its storages claim more bytes than there are");
+      }
       contents_.storages.push_back(std::move(storage));
     } else if (const TorchStorage& first = contents_.storages[found->second];
                first.bytes != storage.bytes || first.item_bytes != storage.item_bytes || first.dtype != storage.dtype) {
@@ -224,7 +242,9 @@ class Reader {
     const TorchStorage& storage = contents_.storages[tensor.storage];
     const std::optional<DType> dtype = v3 ? dtype_named(pickle_.global_name(arguments[6])) : storage.dtype;
     if (!dtype) {
-      refuse_tensor("is of a type that is not supported (complex, quantized or of less than a byte); convert it first");
+      refuse_tensor(
+          "is of a type that is not supported (complex, quantized, unsigned of several bytes, or of less than a byte); "
+          "convert it first");
     }
     tensor.dtype = *dtype;
     check_view(tensor, storage.bytes / static_cast<uint64_t>(size_of(*dtype)));
@@ -283,8 +303,9 @@ class Reader {
   const Pickle& pickle_;
   const std::string& path_;
   TorchContents contents_;
-  std::map<PickleId, size_t> storage_of_;  // by the persistent node
-  std::string tensor_;                     // the one being read, for messages
+  std::map<PickleId, size_t> storage_of_;        // by the persistent node
+  uint64_t storage_bytes_ = 0, view_bytes_ = 0;  // of all storages, of the tensors so far
+  std::string tensor_;                           // the one being read, for messages
 };
 
 }  // namespace

@@ -60,6 +60,8 @@ std::unique_ptr<TensorSource> open_torch_zip(std::shared_ptr<const ZipFile> zip)
       raise_weights_error(str("'", zip->path(), "' lacks the entry '", printable(str(prefix, "data/", storage.key)),
                               "', which its pickle refers to; fetch or write it again"));
     }
+    // Tensors can share a storage: unpacking it for each of them could take hours. torch.save never packs one.
+    if (entry->deflated) zip->refuse(*entry, "its numbers are packed");
     if (entry->size != storage.bytes) {
       zip->refuse(*entry, str("it has ", entry->size, " bytes, the pickle says ", storage.bytes));
     }

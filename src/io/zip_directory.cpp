@@ -58,6 +58,10 @@ class Parser {
     find_directory();
     std::vector<Central> all = read_directory();
     std::sort(all.begin(), all.end(), [](const Central& a, const Central& b) { return a.local_begin < b.local_begin; });
+    // Each entry ends where the next one begins, so that the last place bounds them all.
+    if (!all.empty() && all.back().local_begin >= directory_begin_) {
+      refuse_entry(all.back(), "it does not lie before the directory");
+    }
     std::vector<ZipEntry> entries;
     entries.reserve(all.size());
     uint64_t position = 0;
@@ -225,7 +229,8 @@ class Parser {
     // With a descriptor the header may be from before the content was known.
     const bool later = (c.flags & kHasDescriptor) != 0;
     const auto crc = local.take<uint32_t>(), packed = local.take<uint32_t>(), size = local.take<uint32_t>();
-    const bool unknown = later && crc == 0 && packed == 0 && size == 0;
+    // Python since 3.11.4 says by the sizes that the descriptor is zip64's.
+    const bool unknown = later && crc == 0 && packed == size && (size == 0 || size == 0xffffffff);
     const auto agrees = [](uint32_t said, uint64_t is) { return said == is || said == 0xffffffff; };
     if (!unknown && (crc != c.entry.crc || !agrees(packed, c.entry.packed_size) || !agrees(size, c.entry.size))) {
       refuse_entry(c, "its header and the directory contradict each other in size or checksum");

@@ -18,7 +18,7 @@ at::Tensor dense(const at::Tensor& kernel) {
   return kernel.t();
 }
 at::Tensor attention_in(const at::Tensor& kernel) {
-  return kernel.dim() == 3 ? kernel.flatten(1).t() : kernel;
+  return kernel.flatten(1).t();
 }
 at::Tensor attention_out(const at::Tensor& kernel) {
   return kernel.flatten(0, 1).t();

@@ -50,6 +50,7 @@ class Loader {
       : backbone_(backbone), options_(options), names_(timm_names(source)) {
     report_.path = source.path();
     report_.format = source.format();
+    report_.old_convnext = names_.old_convnext;
     for (const auto& name : source.names()) left_over_.insert(name);
   }
 
@@ -98,7 +99,18 @@ class Loader {
     }
   }
 
+  // Layouts are changed by operations that throw LibTorch's error for a tensor of too few or odd dimensions.
   void copy(const std::string& name, const NamedReader& reader, at::Tensor& to) {
+    try {
+      copy_fitting(name, reader, to);
+    } catch (const c10::Error& error) {
+      throw core::WeightsError(core::str(report_.path, ": ", core::join(reader.file_names), " cannot be made into ",
+                                         name, " ", to.sizes(), ": ", error.what_without_backtrace(),
+                                         ". Choose the backbone that the file was made for."));
+    }
+  }
+
+  void copy_fitting(const std::string& name, const NamedReader& reader, at::Tensor& to) {
     at::Tensor from = reader.read();
     LoadedTensor row{LoadAction::kLoaded, name, {}};
     if (reader.file_names != std::vector<std::string>{name} || from.scalar_type() != to.scalar_type()) {
@@ -114,13 +126,18 @@ class Loader {
     // A matrix that the file keeps as a 1 x 1 convolution.
     if (from.dim() == 4 && to.dim() == 2 && from.size(2) == 1 && from.size(3) == 1) from = from.flatten(1);
     if (from.sizes() != to.sizes() || !from.is_floating_point()) {
-      throw core::WeightsError(core::str(report_.path, ": ", name, " is ", from.scalar_type(), " ", from.sizes(),
-                                         ", this backbone needs ", to.scalar_type(), " ", to.sizes(),
+      throw core::WeightsError(core::str(report_.path, ": ", name, source_of(name, reader), " is ", from.scalar_type(),
+                                         " ", from.sizes(), ", this backbone needs ", to.scalar_type(), " ", to.sizes(),
                                          ". Choose the backbone that the file was made for."));
     }
     at::NoGradGuard no_grad;
     to.copy_(from);
     report_.tensors.push_back(std::move(row));
+  }
+
+  static std::string source_of(const std::string& name, const NamedReader& reader) {
+    const std::string files = core::join(reader.file_names);
+    return files == name ? "" : core::str(" (from ", files, ")");
   }
 
   at::Tensor fit(const std::string& name, const at::Tensor& from, const at::Tensor& to) const {

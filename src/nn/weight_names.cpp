@@ -119,7 +119,8 @@ void rename_microsoft_swin(Parts& parts) {
   }
 }
 
-void rename(std::vector<Entry>& entries) {
+// Returns whether the names are those of the published code's ConvNeXt.
+bool rename(std::vector<Entry>& entries) {
   const auto has = [&](const char* prefix) {
     return std::ranges::any_of(entries, [&](const Entry& entry) { return entry.name.starts_with(prefix); });
   };
@@ -131,12 +132,13 @@ void rename(std::vector<Entry>& entries) {
   } else if (has("layers.0.blocks.0.") && (has("layers.0.downsample.") || has("head.weight"))) {
     change = rename_microsoft_swin;
   }
-  if (change == nullptr) return;
+  if (change == nullptr) return false;
   for (auto& entry : entries) {
     Parts parts = split(entry.name);
     change(parts);
     entry.name = core::join(parts, ".");
   }
+  return change == rename_published_convnext;
 }
 
 // MoCo v3's pre-training checkpoints hold two encoders; the one that was trained is called base_encoder.
@@ -196,7 +198,7 @@ WeightNames timm_names(const io::TensorSource& source) {
     }
   }
   keep_base_encoder(entries);
-  rename(entries);
+  out.old_convnext = rename(entries);
   add_readers(source, entries, out.readers);
   return out;
 }

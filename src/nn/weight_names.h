@@ -25,6 +25,7 @@ struct IgnoredName {
 struct WeightNames {
   ReaderMap readers;
   std::vector<IgnoredName> ignored;  // what a backbone has no use for, whichever it is
+  bool old_convnext = false;         // names of the published SNELL code's ConvNeXt
 };
 
 // Recognises the files of

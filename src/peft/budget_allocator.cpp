@@ -45,8 +45,8 @@ void bind(config::Binder& b, AllocatorConfig& c) {
           config::at_least(0));
   b.field("final_epochs", c.final_epochs, "last epochs, in which target_sparsity is reached and kept",
           config::at_least(0));
-  b.field("beta1", c.beta1, "decay of the importance's moving average", config::in_range(0, 1));
-  b.field("beta2", c.beta2, "decay of its uncertainty's moving average", config::in_range(0, 1));
+  b.field("beta1", c.beta1, "decay of the importance's moving average", config::Limits{0.0, 1.0, false, true, {}});
+  b.field("beta2", c.beta2, "decay of its uncertainty's moving average", config::Limits{0.0, 1.0, false, true, {}});
 }
 
 double kept_volume(const AllocatorConfig& config, double initial, double target, int64_t epoch, int64_t epochs) {

@@ -96,6 +96,19 @@ class AdapterFactory : public nn::ProjectionFactory {
       core::log_warning(core::str("adapter.sparsity and adapter.layer_sparsity mean nothing to adapter '", config_.name,
                                   "'; snell and snella have one"));
     }
+    const AdapterConfig usual;
+    const auto warn_of = [&](bool changed, const std::string& setting, const char* who) {
+      if (changed) {
+        core::log_warning(core::str("adapter.", setting, " means nothing to adapter '", config_.name, "'; ", who));
+      }
+    };
+    if (!has_kernel(config_)) {
+      warn_of(config_.heads != usual.heads, "heads", "those with a kernel have some");
+      warn_of(config_.norm_p != usual.norm_p, "norm_p", "those with a kernel have one");
+    }
+    if (!competes(config_)) {
+      warn_of(config_.sparsifier != usual.sparsifier, "sparsifier", "snell and snella have one");
+    }
     const auto warn = [&](const LayerPattern& pattern, const std::string& setting) {
       if (matched_.contains(&pattern)) return;
       core::log_warning(

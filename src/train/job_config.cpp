@@ -43,7 +43,7 @@ void bind(config::Binder& b, OptimConfig& c) {
   b.field("name", c.name, "optimizer", config::one_of({"adamw", "sgd"}));
   b.field("lr", c.lr, "peak learning rate, for the global batch as it is", config::at_least(0));
   b.field("weight_decay", c.weight_decay, "not on biases, norms, class token, position embedding", config::at_least(0));
-  b.field("betas", c.betas, "adamw's decay rates of the moments", config::in_range(0, 1));
+  b.field("betas", c.betas, "adamw's decay rates of the moments", config::Limits{0.0, 1.0, false, true, {}});
   b.field("eps", c.eps, "adamw's epsilon", config::positive());
   b.field("momentum", c.momentum, "sgd's momentum", config::in_range(0, 1));
   b.field("clip_norm", c.clip_norm, "largest gradient norm; 0: no clipping", config::at_least(0));

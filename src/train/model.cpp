@@ -16,6 +16,11 @@ peft::TunedModel make_model(const JobConfig& config, int64_t num_classes, const 
     const auto& c = config.backbone;
     const auto report = nn::load_weights(*model.backbone, *source, {c.load_head, c.allow_missing, c.allow_unexpected});
     core::log_info(report.text() + "\n" + report.table());
+    if (report.old_convnext && !c.unbiased_norm) {
+      core::log_warning(core::str(report.path,
+                                  " is a ConvNeXt of the published SNELL code, whose norms before downsampling divide "
+                                  "by C - 1; backbone.unbiased_norm=true gives its outputs"));
+    }
   }
   return model;
 }

@@ -20,6 +20,7 @@ namespace {
 // What was seen since the last step event.
 struct Window {
   double loss_sum = 0;
+  int64_t loss_samples = 0;
   int64_t samples = 0, correct = 0, steps = 0;
   double seconds = 0;
 };
@@ -59,7 +60,7 @@ struct Recorder::State {
     shown.step = step;
     shown.steps = steps;
     if (window.samples > 0) {
-      shown.loss = window.loss_sum / static_cast<double>(window.samples);
+      shown.loss = window.loss_sum / static_cast<double>(window.loss_samples);
       shown.accuracy = 100.0 * static_cast<double>(window.correct) / static_cast<double>(window.samples);
       shown.images_per_s = static_cast<double>(window.samples) / window.seconds;
     }
@@ -104,7 +105,10 @@ void Recorder::on_allocation(const AllocationEvent& event) {
 void Recorder::on_step(const StepEvent& event) {
   State& s = *state_;
   s.position = event.position;
-  s.window.loss_sum += event.stats.loss * static_cast<double>(event.stats.samples);
+  if (std::isfinite(event.stats.loss)) {  // a step that float16 skipped has none
+    s.window.loss_sum += event.stats.loss * static_cast<double>(event.stats.samples);
+    s.window.loss_samples += event.stats.samples;
+  }
   s.window.samples += event.stats.samples;
   s.window.correct += event.stats.correct;
   s.window.steps += 1;
@@ -115,7 +119,7 @@ void Recorder::on_step(const StepEvent& event) {
   nlohmann::ordered_json fields = {
       {"step", event.position.step},
       {"epoch", event.position.epoch},
-      {"loss", s.window.loss_sum / static_cast<double>(s.window.samples)},
+      {"loss", s.window.loss_sum / static_cast<double>(s.window.loss_samples)},
       {"accuracy", 100.0 * static_cast<double>(s.window.correct) / static_cast<double>(s.window.samples)},
       {"lr", event.lr},
       {"grad_norm", event.stats.grad_norm},

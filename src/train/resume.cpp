@@ -47,11 +47,9 @@ ckpt::TrainState checkpoint_state(const Position& position, uint64_t seed, const
   state.samples_seen = position.samples_seen;
   state.seed = seed;
   state.config_hash = core::hash128(config_json.data(), config_json.size()).hex();
-  state.metrics = {{"last_train_loss", position.last_train_loss},
-                   {"best_top1", position.best_top1},
-                   {"best_epoch", position.best_epoch},
-                   {"best_ema_top1", position.best_ema_top1},
-                   {"best_ema_epoch", position.best_ema_epoch}};
+  state.metrics = {{"last_train_loss", position.last_train_loss}, {"best_top1", position.best_top1},
+                   {"best_epoch", position.best_epoch},           {"best_ema_top1", position.best_ema_top1},
+                   {"best_ema_epoch", position.best_ema_epoch},   {"evaluated_step", position.evaluated_step}};
   state.extra = {{"config", json::parse(config_json)}};
   state.tensors = std::move(tensors);
   return state;
@@ -68,6 +66,7 @@ Position position_of(const ckpt::Manifest& manifest) {
   out.best_epoch = manifest.metrics.value("best_epoch", int64_t{0});
   out.best_ema_top1 = manifest.metrics.value("best_ema_top1", -1.0);
   out.best_ema_epoch = manifest.metrics.value("best_ema_epoch", int64_t{0});
+  out.evaluated_step = manifest.metrics.value("evaluated_step", out.step);
   return out;
 }
 

@@ -13,10 +13,12 @@ struct Tally {
   double loss = 0;
   int64_t correct = 0;
   int64_t stop_signal = 0;
+  int64_t bad_norms = 0;  // ranks whose gradients are not finite: all of them, unless a rank's memory is damaged
   Tally& operator+=(const Tally& other) {
     loss += other.loss;
     correct += other.correct;
     stop_signal = std::max(stop_signal, other.stop_signal);
+    bad_norms += other.bad_norms;
     return *this;
   }
 };
@@ -64,16 +66,18 @@ StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t 
   const at::Tensor norm = parts.optimizer.clip(parts.config.clip_norm);
 
   // The one place where the host waits for the device: a step that is not finite must not be taken by any rank.
-  const Tally total = sum_over_ranks(
-      Tally{at::stack(losses).sum().item<double>(), at::stack(corrects).sum().item<int64_t>(), core::stop_signal()},
-      parts.control);
+  const double grad_norm = norm.item<double>();
+  const Tally total =
+      sum_over_ranks(Tally{at::stack(losses).sum().item<double>(), at::stack(corrects).sum().item<int64_t>(),
+                           core::stop_signal(), std::isfinite(grad_norm) ? 0 : 1},
+                     parts.control);
   StepStats stats;
   stats.loss = total.loss;
-  stats.grad_norm = norm.item<double>();
+  stats.grad_norm = grad_norm;
   stats.samples = batch.global_count;
   stats.correct = total.correct;
   stats.stop_signal = static_cast<int>(total.stop_signal);
-  stats.finite = std::isfinite(stats.loss) && std::isfinite(stats.grad_norm);
+  stats.finite = std::isfinite(stats.loss) && total.bad_norms == 0;
   if (stats.finite) parts.optimizer.step();
   if (parts.scaler != nullptr) {
     stats.loss_scale = parts.scaler->scale();

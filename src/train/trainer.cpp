@@ -85,6 +85,11 @@ class Trainer::Run {
   TrainResult run() {
     const core::Timer timer;
     TrainResult result;
+    // A stop came between an epoch's last step and its evaluation.
+    if (position_.step_in_epoch == 0 && position_.evaluated_step != position_.step && evaluation_due(true)) {
+      lr_ = learning_rate(config_.optim.schedule, config_.optim.lr, config_.train.epochs, position_.epoch - 1);
+      judge_and_save(result, true);
+    }
     while (!finished()) {
       const int signal = run_epoch();
       if (signal != 0) {
@@ -92,10 +97,7 @@ class Trainer::Run {
         result.stop_signal = signal;
         break;
       }
-      const bool epoch_done = position_.step_in_epoch == 0;
-      bool is_best = false;
-      if (evaluation_due(epoch_done)) is_best = run_evaluations(result);
-      if (saves() && (save_due(epoch_done) || (is_best && config_.checkpoint.keep_best))) save(is_best);
+      judge_and_save(result, position_.step_in_epoch == 0);
     }
     if (result.stop_signal == 0 && !result.last && !result.last_ema && evaluates()) {
       run_evaluations(result);  // a run that was complete before: tell its result again
@@ -269,7 +271,14 @@ class Trainer::Run {
   }
 
   // Of the weights, their average, or both; whether the result is the best of the weights that count.
+  void judge_and_save(TrainResult& result, bool epoch_done) {
+    const bool is_best = evaluation_due(epoch_done) && run_evaluations(result);
+    if (saves() && (save_due(epoch_done) || (is_best && config_.checkpoint.keep_best))) save(is_best);
+  }
+
+  // Whether the weights that are looked at are the best so far.
   bool run_evaluations(TrainResult& result) {
+    position_.evaluated_step = position_.step;
     const std::string which = ema_ ? config_.optim.ema.evaluate : "model";
     bool model_is_best = false, ema_is_best = false;
     if (which != "ema") {

@@ -37,7 +37,7 @@ mkdir -p $folder/{objects,bin,logs,findings}
 command -v clang++-16 >/dev/null || { echo "clang++-16 is missing (Debian: clang-16 libclang-rt-16-dev)" >&2 && exit 77; }
 compiler=(clang++-16)
 command -v ccache >/dev/null && compiler=(ccache clang++-16)
-flags=(-std=c++20 -O1 -g1 -fno-omit-frame-pointer "-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
+flags=(-std=c++20 -O1 -g1 -D_GLIBCXX_ASSERTIONS -fno-omit-frame-pointer "-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
 
 # each FUNCTION ARGUMENT…: runs the function on each argument, $jobs at a time; fails when one has failed.
 each() {

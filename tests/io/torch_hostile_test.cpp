@@ -34,6 +34,28 @@ static std::string repeated(const std::string& text, size_t times) {
   return out;
 }
 
+// Twenty tensors that are all the same element a million times.
+static std::string repeated_views() {
+  std::vector<std::string> items;
+  for (int i = 0; i < 20; ++i) {
+    items.push_back(pickle::text("w" + std::to_string(i)));
+    items.push_back(pickle::tensor(pickle::storage("0", 8), 0, {1 << 20}, {0}));
+  }
+  return pickle::dict(items);
+}
+
+// As protocol 2 writes b"": beside the weights of many a training script, in an empty array.
+TEST(TorchHostile, EmptyBytesAreHarmless) {
+  const Scratch scratch;
+  spill(scratch / "a.pth",
+        test::torch_zip(pickle::dict({pickle::text("b"), pickle::call(pickle::global("__builtin__", "bytes"), {}),
+                                      pickle::text("w"), sound()}),
+                        kEight));
+  const auto source = open_tensors(scratch / "a.pth");
+  EXPECT_EQ(source->names(), std::vector<std::string>{"w"});
+  EXPECT_EQ(source->metadata().at("not_tensors"), "b");
+}
+
 TEST(TorchHostile, RefusesEveryUnsoundPickle) {
   const auto of = [](const std::vector<int64_t>& shape, const std::vector<int64_t>& strides, int64_t offset = 0) {
     return with(pickle::tensor(pickle::storage("0", 8), offset, shape, strides));
@@ -72,6 +94,9 @@ TEST(TorchHostile, RefusesEveryUnsoundPickle) {
       {"257 marks", repeated("(", 257), "256 levels"},
       {"257 nested tuples", "N" + repeated("\x85", 257), "256 levels"},
       {"257 nested lists", repeated("]", 257) + repeated("a", 256), "256 levels"},
+      {"views that repeat a storage", repeated_views(), "repeats elements"},
+      {"a storage's name of 300 bytes", with(pickle::tensor(pickle::storage(std::string(300, 'k'), 8), 0, {8}, {1})),
+       "more than 256 bytes"},
       {"a million nodes", "(" + repeated("N", 1'000'000) + "t", "400000 nodes"},
       {"a million memos", "K\1" + repeated("\x94", 1'000'000), "400000 values"},
       {"a number", "K\1", "no dictionary"},

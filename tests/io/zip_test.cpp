@@ -51,6 +51,7 @@ TEST(Zip, RefusesArchivesThatContradictThemselves) {
   EXPECT_THAT(refusal(twice.finish()), HasSubstr("appears twice"));
   EXPECT_THAT(refusal(changed(directory + 42, "\x01")), HasSubstr("gap or overlaps"));             // place of "one"
   EXPECT_THAT(refusal(changed(directory + 49 + 42, std::string(1, '\0'))), HasSubstr("cut off"));  // "two" on "one"
+  EXPECT_THAT(refusal(changed(directory + 49 + 42, "\xf0\xff\xff\xff")), HasSubstr("before the directory"));
   EXPECT_THAT(refusal(changed(directory + 8, "\x01")), HasSubstr("encrypted"));
   EXPECT_THAT(refusal(changed(directory + 10, "\x0c")), HasSubstr("another method"));
   EXPECT_THAT(refusal(changed(directory + 24, "\xff")), HasSubstr("claims"));

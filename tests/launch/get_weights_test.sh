@@ -3,7 +3,8 @@
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
-trap 'kill "${server:-0}" 2>/dev/null; rm -rf "$work"' EXIT
+server=""
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
 fail() { echo "FAILED: $*"; cat "$work/out" "$work/server.log" 2>/dev/null; exit 1; }
 
 mkdir "$work/www"
@@ -39,6 +40,18 @@ grep -q "sent 1500000 bytes of /ViT-B_16.npz" "$work/server.log" || fail "the fe
 [ ! -e "$SNELL_CHECKPOINTS/ViT-B_16.npz.part" ] || fail "the part is still there"
 hash=$(sha256sum "$work/www/ViT-B_16.npz" | cut -d' ' -f1)
 grep -qP "^ViT-B_16.npz\t3000000\t$hash\t$address/ViT-B_16.npz\t" "$SNELL_CHECKPOINTS/fetched.tsv" || fail "not recorded"
+
+# A part that is whole already is taken; one that is too long, or from another address, is not gone on with.
+mkdir "$work/again"
+cp "$work/www/convnext_base_22k_224.pth" "$work/again/convnext_base_22k_224.pth.part"
+SNELL_CHECKPOINTS=$work/again expect 0 "convnext" --from "$address" convnext
+cmp "$work/www/convnext_base_22k_224.pth" "$work/again/convnext_base_22k_224.pth" || fail "the whole part was not taken"
+rm "$work/again/convnext_base_22k_224.pth" "$work/again/fetched.tsv"
+head -c 5000 /dev/urandom >"$work/again/convnext_base_22k_224.pth.part"
+SNELL_CHECKPOINTS=$work/again expect 4 "is longer than the server's file" --from "$address" convnext
+head -c 500 /dev/urandom >"$work/again/convnext_base_22k_224.pth.part"
+echo http://127.0.0.1:1/elsewhere >"$work/again/convnext_base_22k_224.pth.part.from"
+SNELL_CHECKPOINTS=$work/again expect 4 "was begun from http://127.0.0.1:1/elsewhere" --from "$address" convnext
 
 # A second fetch finds it; a damaged file and another one from the server are refused.
 expect 0 "ViT-B_16.npz is there" --from "$address" vit

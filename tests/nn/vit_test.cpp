@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "snell/nn/ignored_settings.h"
+
 namespace snell::nn {
 namespace {
 
@@ -94,6 +96,18 @@ TEST(Vit, NewOptionsStartAsTimms) {
   const auto biases = tensors.at("blocks.0.mlp.fc1.bias").chunk(2, 0);
   EXPECT_EQ(biases[0].abs().max().item<double>(), 0);
   EXPECT_TRUE(at::equal(biases[1], at::ones({24}, at::kDouble)));
+}
+
+TEST(Backbone, SettingsOfAnotherArchitectureAreNamed) {
+  BackboneConfig config = small();
+  EXPECT_TRUE(ignored_settings(config).empty());
+  config.window_size = 12;
+  EXPECT_EQ(ignored_settings(config), std::vector<std::string>{"backbone.window_size (used by swin)"});
+  config.name = "swin";
+  config.depth = 4;
+  const auto ignored = ignored_settings(config);
+  EXPECT_EQ(std::count(ignored.begin(), ignored.end(), "backbone.depth (used by vit)"), 1);
+  EXPECT_EQ(std::count(ignored.begin(), ignored.end(), "backbone.window_size (used by swin)"), 0);
 }
 
 TEST(Vit, AveragePoolingLooksAtThePatches) {

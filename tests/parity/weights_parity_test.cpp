@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "support/model_fixture.h"
+#include "support/renamed_source.h"
 
 namespace snell::nn {
 namespace {
@@ -11,14 +12,18 @@ struct Loaded {
   LoadReport report;
 };
 
-Loaded load_vit(const std::string& file, int64_t image_size, bool load_head) {
+BackboneConfig small_vit(int64_t image_size) {
   BackboneConfig config;
   config.image_size = image_size;
   config.patch_size = 8;
   config.embed_dim = 48;
   config.depth = 2;
   config.num_heads = 3;
-  Loaded out{make_backbone(config, 7, LinearFactory(false), {}), {}};
+  return config;
+}
+
+Loaded load_vit(const std::string& file, int64_t image_size, bool load_head) {
+  Loaded out{make_backbone(small_vit(image_size), 7, LinearFactory(false), {}), {}};
   const auto source = io::open_tensors(test::fixture_folder() + "/weights/" + file);
   out.report = load_weights(*out.backbone, *source, {load_head});
   return out;
@@ -48,6 +53,27 @@ TEST(WeightsParity, MaeHasNoHead) {
   EXPECT_RELATIVE(model.backbone->forward_features(expected.tensor("images", at::kFloat), {}),
                   expected.tensor("features"), 1e-5, "features");
   EXPECT_THROW(load_vit("vit_mae.pth", 32, true), core::WeightsError);
+}
+
+TEST(WeightsParity, ATensorOfTooFewDimensionsIsNamed) {
+  const auto file = io::open_tensors(test::fixture_folder() + "/weights/vit_google.npz");
+  const std::string attention = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1/";
+  const std::vector<std::string> kernels{"embedding/kernel", attention + "query/kernel", attention + "out/kernel",
+                                         "Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"};
+  for (const auto& name : kernels) {
+    test::RenamedSource damaged(*file, "");
+    damaged.rename(name, "");
+    damaged.add(name, "embedding/bias");
+    const auto backbone = make_backbone(small_vit(32), 7, LinearFactory(false), {});
+    try {
+      load_weights(*backbone, damaged);
+      ADD_FAILURE() << name << " was taken with one dimension";
+    } catch (const core::WeightsError& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find(name), std::string::npos) << message;
+      EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    }
+  }
 }
 
 TEST(WeightsParity, AFileWithCodeInItIsRefused) {
@@ -117,12 +143,8 @@ TEST(WeightsParity, TheHeadIsNewUnlessAskedFor) {
 }
 
 TEST(WeightsParity, AWrongBackboneIsNamed) {
-  BackboneConfig config;
-  config.image_size = 32;
-  config.patch_size = 8;
-  config.embed_dim = 48;
+  BackboneConfig config = small_vit(32);
   config.depth = 3;
-  config.num_heads = 3;
   const auto backbone = make_backbone(config, 7, LinearFactory(false), {});
   const auto source = io::open_tensors(test::fixture_folder() + "/weights/vit_timm.safetensors");
   try {

@@ -1,5 +1,6 @@
 // The structs that own the schema against the shipped configs and the documentation.
 #include "snell/train/job_config.h"
+#include "snell/nn/ignored_settings.h"
 
 #include <gtest/gtest.h>
 
@@ -39,7 +40,9 @@ TEST(JobConfig, TakesEveryOptionOfItsGroups) {
   for (const char* group : {"backbone", "adapter", "optim", "dist", "checkpoint"}) {
     for (const auto& name : shipped(group)) {
       if (name.starts_with("schedule/")) continue;
-      EXPECT_NO_THROW(bound({"data=fgvc/cub", std::string(group) + "=" + name})) << group << "=" << name;
+      JobConfig job;
+      EXPECT_NO_THROW(job = bound({"data=fgvc/cub", std::string(group) + "=" + name})) << group << "=" << name;
+      EXPECT_EQ(nn::ignored_settings(job.backbone), std::vector<std::string>{}) << group << "=" << name;
     }
   }
   EXPECT_EQ(bound({"data=fgvc/cub", "optim/schedule=constant"}).optim.schedule.name, "constant");

@@ -71,6 +71,8 @@ struct Watcher : Hook {
   std::vector<double> losses;
   std::vector<int64_t> samples, bytes;
   std::vector<AllocationEvent> allocations;
+  std::vector<EvalEvent> evaluations;
+  void on_evaluation(const EvalEvent& event) override { evaluations.push_back(event); }
   void on_allocation(const AllocationEvent& event) override { allocations.push_back(event); }
   void on_step(const StepEvent& event) override {
     losses.push_back(event.stats.loss);

@@ -2,6 +2,9 @@
 // and a checkpoint that any number of ranks goes on from.
 #include <gtest/gtest.h>
 
+#include <csignal>
+
+#include "snell/core/signals.h"
 #include "snell/dist/control_plane.h"
 #include "snell/train/trained_model.h"
 #include "train/small_job.h"
@@ -121,6 +124,45 @@ TEST_F(TrainerRanks, GoesOnFromACheckpointOfAnotherNumberOfRanks) {
   const Outcome undisturbed = train_alone(whole);
   for (size_t i = 0; i < 11; ++i) {
     EXPECT_NEAR(resumed.watcher.losses[i] / undisturbed.watcher.losses[9 + i], 1.0, 1e-12) << "step " << 9 + i;
+  }
+}
+
+// Asks this process to stop after a step, so that the next one is the last.
+struct StopAfter : Hook {
+  explicit StopAfter(int64_t step) : step_(step) {}
+  void on_step(const StepEvent& event) override {
+    if (event.position.step == step_) std::raise(SIGUSR1);
+  }
+  int64_t step_;
+};
+
+TEST_F(TrainerRanks, AStopAtTheEndOfAnEpochLosesNoEvaluation) {
+  core::catch_signals();
+  JobConfig config = job("stopped", "float64");
+  config.train.epochs = 3;  // of four steps
+  config.train.eval_interval = 1;
+  control_->all_or_none([&] { fs::create_directories(config.run.dir); });
+  {
+    Trainer trainer(config, "{}", *control_);
+    testing::Watcher watcher;
+    StopAfter stop(control_->rank() == control_->size() - 1 ? 3 : -1);
+    trainer.add_hook(watcher);
+    trainer.add_hook(stop);
+    EXPECT_EQ(trainer.run().stop_signal, SIGUSR1);
+    EXPECT_EQ(trainer.position().epoch, 1);
+    EXPECT_TRUE(watcher.evaluations.empty());
+  }
+  core::clear_stop_signal();
+  const auto resumed = train(config, *control_).watcher.evaluations;
+  config.run.dir = folder_ + "/undisturbed";
+  const auto undisturbed = train_alone(config).watcher.evaluations;
+  ASSERT_EQ(resumed.size(), 3u);
+  ASSERT_EQ(undisturbed.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(resumed[i].position.step, undisturbed[i].position.step);
+    EXPECT_EQ(resumed[i].lr, undisturbed[i].lr);
+    EXPECT_EQ(resumed[i].is_best, undisturbed[i].is_best);
+    EXPECT_NEAR(resumed[i].result.loss / undisturbed[i].result.loss, 1.0, 1e-12);
   }
 }
 

@@ -24,7 +24,8 @@ class TensorSource {
   // the last copy of keep_alive goes, so take one tensor at a time to stay near the memory of one copy.
   virtual HostTensor read(const std::string& name) const = 0;
   // safetensors' __metadata__; of a torch file "wrapper" (the key that holds the state dict, where one does),
-  // "other_keys" (beside it) and "not_tensors" (entries of the state dict that are left out).
+  // "other_keys" (beside it) and "not_tensors" (entries of the state dict that are left out); of an npz "not_tensors",
+  // too: arrays of types that DType has not.
   virtual const std::map<std::string, std::string>& metadata() const = 0;
   // Reads everything once, also what no tensor uses, and throws WeightsError where the format can tell damage.
   virtual void verify() const;

@@ -34,6 +34,7 @@ struct LoadedTensor {
 struct LoadReport {
   std::string path, format;
   std::vector<LoadedTensor> tensors;
+  bool old_convnext = false;  // a ConvNeXt of the published SNELL code: see backbone.unbiased_norm
   int64_t count(LoadAction action) const;
   std::vector<std::string> names(LoadAction action) const;
   std::string text() const;  // one line for the log

@@ -21,6 +21,7 @@ struct Position {
   int64_t best_epoch = 0;
   double best_ema_top1 = -1;  // of the weights' moving average
   int64_t best_ema_epoch = 0;
+  int64_t evaluated_step = 0;  // the step after which was judged last
 };
 
 struct StepEvent {

@@ -17,7 +17,7 @@ struct RunConfig {
   std::string name = "run";
   std::string dir;                // the run's folder
   std::string device = "auto";    // auto, cpu, cuda
-  std::string dtype = "float32";  // float32, float64
+  std::string dtype = "float32";  // float32, bfloat16, float16, float64
   int64_t threads = 0;            // LibTorch's threads a rank; 0: OMP_NUM_THREADS, else cores / ranks of the node
   int64_t log_every = 50;         // steps between lines of the log and events of metrics.jsonl
   std::string resume = "auto";    // auto, never, must
