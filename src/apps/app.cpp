@@ -20,6 +20,16 @@ Job bind_job(config::Composed composed) {
 
 }  // namespace
 
+void add_checkpoint_options(CLI::App& command, WhichWeights& which) {
+  command
+      .add_option("--checkpoint", which.checkpoint,
+                  "last, best, a checkpoint's folder, or none: backbone.weights as it is")
+      ->capture_default_str();
+  command.add_option("--weights", which.weights, "model, or ema: their moving average")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"model", "ema"}));
+}
+
 int report_error(const std::exception& error, int rank, bool quiet) {
   const auto* known = dynamic_cast<const core::Error*>(&error);
   const auto code = known != nullptr ? known->exit_code() : core::ExitCode::kInternal;

@@ -26,6 +26,13 @@ void add_compare(CLI::App& app, Action& chosen);
 void add_inspect(CLI::App& app, Action& chosen);
 void add_doctor(CLI::App& app, Action& chosen);
 
+// Which of a run's weights a command looks at.
+struct WhichWeights {
+  std::string checkpoint = "last", weights = "model";
+};
+// --checkpoint and --weights.
+void add_checkpoint_options(CLI::App& command, WhichWeights& which);
+
 // Starts MPI, runs `body`, and turns errors into exit codes: an error that all ranks agreed on ends MPI in the ordinary
 // way, any other stops all ranks.
 int with_mpi(const std::function<int(dist::ControlPlane&)>& body);

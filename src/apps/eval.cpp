@@ -15,7 +15,7 @@ namespace {
 
 struct Options {
   std::string run_dir;  // or the first override, where a weight file is judged and not a run
-  std::string checkpoint = "last", weights = "model";
+  WhichWeights which;
   std::vector<std::string> overrides;
   bool json = false;
   bool judges_a_file() const { return run_dir.find('=') != std::string::npos && !std::filesystem::exists(run_dir); }
@@ -36,8 +36,8 @@ int eval_on(dist::ControlPlane& control, const Options& o) {
     job = job_to_judge(o);
     source = data::open_dataset(job.config.data.file, job.config.data.eval_split);
   });
-  const auto trained = train::load_trained(job.config, source->num_classes(), o.judges_a_file() ? "none" : o.checkpoint,
-                                           control, o.weights);
+  const auto trained = train::load_trained(job.config, source->num_classes(),
+                                           o.judges_a_file() ? "none" : o.which.checkpoint, control, o.which.weights);
   const auto loader = train::make_eval_loader(source, job.config.data, control, trained.place.device.is_cuda());
   report::ProgressOptions shown;
   shown.enabled = control.is_root();
@@ -60,8 +60,8 @@ int eval_on(dist::ControlPlane& control, const Options& o) {
                        {"top1", "top-1 %"},
                        {"top5", "top-5 %"},
                        {"seconds", "seconds"}});
-  table.add({trained.checkpoint, o.weights, job.config.data.eval_split, result.num_samples, result.loss, result.top1,
-             result.top5, result.seconds});
+  table.add({trained.checkpoint, o.which.weights, job.config.data.eval_split, result.num_samples, result.loss,
+             result.top1, result.top5, result.seconds});
   std::cout << (o.json ? table.json().dump(2) + "\n" : table.text());
   return 0;
 }
@@ -80,13 +80,7 @@ void add_eval(CLI::App& app, Action& chosen) {
                    "the run's folder; without one, settings as for training: backbone.weights is judged")
       ->required();
   command->add_option("overrides", o->overrides, "changes to the config");
-  command
-      ->add_option("--checkpoint", o->checkpoint,
-                   "last, best, a checkpoint's folder, or none: backbone.weights as it is")
-      ->capture_default_str();
-  command->add_option("--weights", o->weights, "model, or ema: their moving average")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"model", "ema"}));
+  add_checkpoint_options(*command, o->which);
   command->add_flag("--json", o->json, "print the result as JSON");
   command->callback(
       [o, &chosen] { chosen = [o] { return with_mpi([&](auto& control) { return eval_on(control, *o); }); }; });

@@ -14,7 +14,8 @@ namespace snell::apps {
 namespace {
 
 struct Options {
-  std::string run_dir, checkpoint = "last", weights = "model";
+  std::string run_dir;
+  WhichWeights which;
   std::vector<std::string> settings;
   bool json = false;
 };
@@ -72,7 +73,7 @@ int export_on(dist::ControlPlane& control, const Options& o) {
     // Merged into the weights as published, not as a run in 16 bits rounded them.
     if (job.config.run.dtype != "float64") job.config.run.dtype = "float32";
   });
-  const auto trained = train::load_trained(job.config, 0, o.checkpoint, control, o.weights);
+  const auto trained = train::load_trained(job.config, 0, o.which.checkpoint, control, o.which.weights);
   control.all_or_none([&] {
     if (!control.is_root()) return;
     const auto& head = trained.model.backbone->head_weight();
@@ -80,7 +81,7 @@ int export_on(dist::ControlPlane& control, const Options& o) {
     std::map<std::string, std::string> metadata{{"config", job.json},
                                                 {"version", core::version()},
                                                 {"step", std::to_string(trained.step)},
-                                                {"weights", o.weights}};
+                                                {"weights", o.which.weights}};
     if (!labels.empty()) metadata["label_names"] = nlohmann::json(labels).dump();
     const train::ExportInput input{job.config, trained.model, labels, metadata};
     const auto contents = train::exporters().get(request.to)(input, request.type);
@@ -118,10 +119,7 @@ void add_export(CLI::App& app, Action& chosen) {
   command->add_option("settings", o->settings,
                       "to=FORMAT, out=FOLDER (default: RUN/export-FORMAT), type=, overwrite=true, and changes to the "
                       "run's config (backbone.weights=...)");
-  command->add_option("--checkpoint", o->checkpoint, "last, best, or a checkpoint's folder")->capture_default_str();
-  command->add_option("--weights", o->weights, "model, or ema: their moving average")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"model", "ema"}));
+  add_checkpoint_options(*command, o->which);
   command->add_flag("--json", o->json, "print the result as JSON");
   command->callback(
       [o, &chosen] { chosen = [o] { return with_mpi([&](auto& control) { return export_on(control, *o); }); }; });

@@ -15,7 +15,8 @@ namespace snell::apps {
 namespace {
 
 struct Options {
-  std::string run_dir, checkpoint = "last", weights = "model", split, html;
+  std::string run_dir, split, html;
+  WhichWeights which;
   std::vector<std::string> images, overrides;
   int64_t count = 8;
   std::optional<int64_t> first;  // absent: samples spread over the split
@@ -88,7 +89,8 @@ int predict_on(dist::ControlPlane& control, const Options& o) {
   const at::NoGradGuard no_grad;
   const Job job = job_of_run(o.run_dir, o.overrides);
   const auto source = data::open_dataset(job.config.data.file, o.split.empty() ? job.config.data.eval_split : o.split);
-  const auto trained = train::load_trained(job.config, source->num_classes(), o.checkpoint, control, o.weights);
+  const auto trained =
+      train::load_trained(job.config, source->num_classes(), o.which.checkpoint, control, o.which.weights);
   const auto transform = data::make_transform(job.config.data.transform.eval, job.config.data.transform);
   std::vector<Prediction> predictions;
   for (const auto& picture : gather(o, *source)) {
@@ -124,13 +126,7 @@ void add_predict(CLI::App& app, Action& chosen) {
   command->add_option("--first", o->first, "number of the first sample (default: spread over the split)")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--set", o->overrides, "changes to the run's config (key=value)");
-  command
-      ->add_option("--checkpoint", o->checkpoint,
-                   "last, best, a checkpoint's folder, or none: backbone.weights as it is")
-      ->capture_default_str();
-  command->add_option("--weights", o->weights, "model, or ema: their moving average")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"model", "ema"}));
+  add_checkpoint_options(*command, o->which);
   command->add_option("--html", o->html, "also write a page with the pictures");
   command->add_flag("--json", o->json, "print the result as JSON");
   command->callback(

@@ -21,16 +21,6 @@ def header(path):
     return {name: info["shape"] for name, info in table.items()}, metadata
 
 
-def write_images(folder):
-    number = 0
-    for split, copies in (("train", 24), ("test", 16)):
-        for label, kind in enumerate(("cat", "dog", "owl")):
-            (folder / split / kind).mkdir(parents=True)
-            for _ in range(copies):
-                (folder / split / kind / f"{number}.png").write_bytes(support.picture(number, label))
-                number += 1
-
-
 def check_same_judgement(program, run, picture):
     """The merged model, loaded back without adapters, against the run itself."""
     back = ["backbone.weights=" + str(run / "export-timm/model.safetensors"), "backbone.load_head=true", "adapter.name=linear"]
@@ -54,7 +44,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="snell-export-") as name:
         folder = pathlib.Path(name)
         data, run = folder / "images.h5", folder / "run"
-        write_images(folder / "images")
+        support.write_folders(folder / "images", ("cat", "dog", "owl"), train=24, test=16)
         program.run("convert", "datasets/imagefolder.yaml", folder / "images", data)
         program.run("train", "data=imagefolder", f"data.file={data}", f"run.dir={run}", *SMALL)
 

@@ -57,10 +57,10 @@ def write_cub(folder, num_classes=200):
         (folder / f"{split}.json").write_text(json.dumps(table))
 
 
-def write_folders(folder, classes):
-    """A folder a split, in it a folder a class: 12 pictures of each to train on, 4 to judge."""
+def write_folders(folder, classes, train=12, test=4):
+    """A folder a split, in it a folder a class: so many pictures of each to train on and to judge."""
     number = 0
-    for split, copies in (("train", 12), ("test", 4)):
+    for split, copies in (("train", train), ("test", test)):
         for label, name in enumerate(classes):
             (folder / split / name).mkdir(parents=True)
             for _ in range(copies):

@@ -1,9 +1,7 @@
 // SNELLA's budget allocator against the published code: every layer's kept entries in each of twelve epochs.
 #include <gtest/gtest.h>
 
-#include "snell/dist/self_communicator.h"
-#include "snell/train/model.h"
-#include "snell/train/step.h"
+#include "parity/fixture_step.h"
 #include "support/model_fixture.h"
 
 namespace snell::train {
@@ -51,15 +49,7 @@ void check_allocations(at::ScalarType dtype, double loss_tolerance) {
   const auto model = make_model(fixture, dtype);
   const int64_t epochs = fixture.number("total_step");
   peft::BudgetAllocator allocator(model.branches, allocator_config(fixture), epochs);
-  OptimConfig config;
-  config.lr = fixture.setting("lr").get<double>();
-  config.weight_decay = fixture.setting("weight_decay").get<double>();
-  Optimizer optimizer(model.backbone->trainable(), config);
-  dist::SelfCommunicator communicator;
-  dist::SelfControlPlane control;
-  dist::BucketedReducer reducer(trainable_tensors(*model.backbone), communicator, 1 << 20);
-  const StepParts parts{*model.backbone, optimizer, reducer, control, config, {dtype, at::kCPU}};
-  const at::Tensor images = fixture.tensor("images", dtype), labels = fixture.tensor("labels");
+  const FixtureStep step(*model.backbone, fixture, dtype);
   const auto expected = fixture.setting("thresholds_in_epoch");
   ASSERT_EQ(static_cast<int64_t>(expected.size()), epochs);
   std::vector<double> losses;
@@ -73,11 +63,8 @@ void check_allocations(at::ScalarType dtype, double loss_tolerance) {
       const double entries = static_cast<double>(branch->num_entries());
       EXPECT_NEAR((1 - branch->sparsity()) * entries, (1 - published) * entries, 3) << name << ", epoch " << epoch;
     }
-    for (int64_t i = 0; i < images.size(0); ++i) {
-      data::Batch batch;
-      batch.global_count = labels.size(1);
-      batch.shards.push_back({0, images[i], labels[i], {0}, {0}, false});
-      losses.push_back(train_step(parts, batch, /*seed=*/0, static_cast<int64_t>(losses.size())).loss);
+    for (int64_t i = 0; i < step.num_batches(); ++i) {
+      losses.push_back(step(i, static_cast<int64_t>(losses.size())));
       allocator.observe();
     }
   }

@@ -3,10 +3,8 @@
 
 #include <fstream>
 
-#include "snell/dist/self_communicator.h"
-#include "snell/train/model.h"
+#include "parity/fixture_step.h"
 #include "snell/train/schedule.h"
-#include "snell/train/step.h"
 #include "support/model_fixture.h"
 
 namespace snell::train {
@@ -61,22 +59,11 @@ void check_trajectory(at::ScalarType dtype, double loss_tolerance, double parame
     const test::Fixture fixture(path);
     auto model = test::make_model(fixture, "snell", fixture.number("num_classes"), dtype);
     test::load_parameters(model, fixture, "start.");
-    OptimConfig config;
-    config.lr = fixture.setting("lr").get<double>();
-    config.weight_decay = fixture.setting("weight_decay").get<double>();
-    Optimizer optimizer(model.backbone->trainable(), config);
-    dist::SelfCommunicator communicator;
-    dist::SelfControlPlane control;
-    dist::BucketedReducer reducer(trainable_tensors(*model.backbone), communicator, 1 << 20);
-    const StepParts parts{*model.backbone, optimizer, reducer, control, config, {dtype, at::kCPU}};
-    const at::Tensor images = fixture.tensor("images", dtype), labels = fixture.tensor("labels");
+    const FixtureStep take_step(*model.backbone, fixture, dtype);
     const at::Tensor expected = fixture.tensor("losses");
     std::vector<double> losses;
     for (int64_t step = 0; step < expected.numel(); ++step) {
-      data::Batch batch;
-      batch.global_count = labels.size(1);
-      batch.shards.push_back({0, images[step % images.size(0)], labels[step % labels.size(0)], {0}, {0}, false});
-      losses.push_back(train_step(parts, batch, /*seed=*/0, step).loss);
+      losses.push_back(take_step(step % take_step.num_batches(), step));
     }
     EXPECT_RELATIVE(at::tensor(losses, at::kDouble), expected, loss_tolerance, "losses");
     if (parameter_tolerance == 0) continue;

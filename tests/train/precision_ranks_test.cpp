@@ -25,23 +25,10 @@ struct Outcome {
   std::optional<std::string> resumed_from;
 };
 
-class PrecisionRanks : public ::testing::Test {
+class PrecisionRanks : public testing::RanksTest {
  protected:
-  void SetUp() override {
-    control_ = dist::make_control_plane();
-    folder_ = control_->root_decides([] {
-      std::string name = "/tmp/snell-precision-XXXXXX";
-      core::check(::mkdtemp(name.data()) != nullptr, "no temporary folder");
-      testing::write_pictures(name + "/pictures.h5", 53);
-      return name;
-    });
-  }
-  void TearDown() override {
-    control_->barrier();
-    if (control_->is_root()) fs::remove_all(folder_);
-  }
   JobConfig job(const std::string& run, const std::string& dtype, int64_t steps) const {
-    JobConfig config = testing::small_job(folder_ + "/pictures.h5", folder_ + "/" + run, dtype);
+    JobConfig config = RanksTest::job(run, dtype);
     config.train.max_steps = steps;
     return config;
   }
@@ -55,9 +42,6 @@ class PrecisionRanks : public ::testing::Test {
     out.resumed_from = trainer.facts().resumed_from;
     return out;
   }
-
-  std::unique_ptr<dist::ControlPlane> control_;
-  std::string folder_;
 };
 
 TEST_F(PrecisionRanks, LossesStayNearThoseOfFloat32) {

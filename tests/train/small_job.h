@@ -1,11 +1,16 @@
 // A small training job on generated pictures, for tests of the loop: classes differ in colour, so that the loss falls.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "snell/core/random.h"
 #include "snell/data/dataset_writer.h"
+#include "snell/dist/control_plane.h"
 #include "snell/train/trainer.h"
 
 namespace snell::train::testing {
@@ -79,6 +84,31 @@ struct Watcher : Hook {
     samples.push_back(event.stats.samples);
     bytes.push_back(event.bytes_all_reduced);
   }
+};
+
+// A folder that all ranks share, with pictures.h5 in it.
+class RanksTest : public ::testing::Test {
+ protected:
+  static constexpr int64_t kSamples = 53;  // no multiple of the batch or of any number of ranks
+  void SetUp() override {
+    control_ = dist::make_control_plane();
+    folder_ = control_->root_decides([] {
+      std::string name = "/tmp/snell-ranks-XXXXXX";
+      core::check(::mkdtemp(name.data()) != nullptr, "no temporary folder");
+      write_pictures(name + "/pictures.h5", kSamples);
+      return name;
+    });
+  }
+  void TearDown() override {
+    control_->barrier();
+    if (control_->is_root()) std::filesystem::remove_all(folder_);
+  }
+  JobConfig job(const std::string& run, const std::string& dtype) const {
+    return small_job(folder_ + "/pictures.h5", folder_ + "/" + run, dtype);
+  }
+
+  std::unique_ptr<dist::ControlPlane> control_;
+  std::string folder_;
 };
 
 }  // namespace snell::train::testing

@@ -14,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kSamples = 53;  // no multiple of the batch or of any number of ranks
-
 struct Outcome {
   testing::Watcher watcher;
   RunFacts facts;
@@ -34,24 +32,8 @@ Outcome train(JobConfig job, dist::ControlPlane& control) {
   return out;
 }
 
-class TrainerRanks : public ::testing::Test {
+class TrainerRanks : public testing::RanksTest {
  protected:
-  void SetUp() override {
-    control_ = dist::make_control_plane();
-    folder_ = control_->root_decides([] {
-      std::string name = "/tmp/snell-ranks-XXXXXX";
-      core::check(::mkdtemp(name.data()) != nullptr, "no temporary folder");
-      testing::write_pictures(name + "/pictures.h5", kSamples);
-      return name;
-    });
-  }
-  void TearDown() override {
-    control_->barrier();
-    if (control_->is_root()) fs::remove_all(folder_);
-  }
-  JobConfig job(const std::string& run, const std::string& dtype) const {
-    return testing::small_job(folder_ + "/pictures.h5", folder_ + "/" + run, dtype);
-  }
   // The same job on this process alone; every rank does it in a folder of its own.
   Outcome train_alone(JobConfig alone) const {
     alone.run.dir += "-alone-" + std::to_string(control_->rank());
@@ -66,9 +48,6 @@ class TrainerRanks : public ::testing::Test {
     }
     return largest;
   }
-
-  std::unique_ptr<dist::ControlPlane> control_;
-  std::string folder_;
 };
 
 TEST_F(TrainerRanks, LossesAreThoseOfOneRankInFloat64) {
