@@ -55,3 +55,16 @@ function(snell_use_torch_pch TARGET)
   endif()
   target_precompile_headers(${TARGET} REUSE_FROM snell_torch_pch)
 endfunction()
+
+# Inner loops of a module that are compiled once for each instruction set (src/NAME/*_avx2.cpp, *_portable.cpp) and chosen
+# at run time. Optimised in every build; without the precompiled header, whose inline functions must not be compiled for
+# an instruction set that the machine may lack.
+function(snell_add_kernels NAME)
+  file(GLOB _avx2 CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${NAME}/*_avx2.cpp)
+  file(GLOB _portable CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${NAME}/*_portable.cpp)
+  set(_options -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
+  set_source_files_properties(${_avx2} ${_portable} PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "${_options}")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set_source_files_properties(${_avx2} PROPERTIES COMPILE_OPTIONS "${_options};-mavx2;-mfma")
+  endif()
+endfunction()

@@ -36,8 +36,8 @@ ConvNextBlock::ConvNextBlock(const BackboneConfig& c, const std::string& path, i
 
 at::Tensor ConvNextBlock::forward(const at::Tensor& x_BCHW, const core::StepContext& context) const {
   const at::Tensor mixed_BCHW = depthwise_(x_BCHW, 1, kDepthwiseSide / 2, x_BCHW.size(1));
-  const at::Tensor hidden = at::gelu(fc1_->forward(norm_(channels_last(mixed_BCHW)), context));
-  const at::Tensor out_BHWC = fc2_->forward(hidden, context) * in_type_of(hidden, gamma_C_);
+  const at::Tensor hidden = fc1_->forward(channels_last(mixed_BCHW), context, norm_.as_prologue());
+  const at::Tensor out_BHWC = fc2_->forward(hidden, context, Prologue::gelu()) * in_type_of(hidden, gamma_C_);
   return x_BCHW + drop_path(channels_first(out_BHWC), drop_path_, context, static_cast<uint32_t>(index_));
 }
 

@@ -9,10 +9,6 @@ namespace snell::nn {
 LayerNorm::LayerNorm(int64_t features, double epsilon, const TensorPlace& place)
     : weight_D(at::ones({features}, place.options())), bias_D(at::zeros({features}, place.options())), eps(epsilon) {}
 
-at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  return at::layer_norm(x, weight_D.sizes(), in_type_of(x, weight_D), in_type_of(x, bias_D), eps);
-}
-
 void LayerNorm::append_to(Parameters& out, const std::string& path) const {
   out.push_back({path + ".weight", weight_D});
   out.push_back({path + ".bias", bias_D});

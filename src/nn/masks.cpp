@@ -49,6 +49,11 @@ at::Tensor dropout_factors(const at::Tensor& like, double p, const core::StepCon
   return out;
 }
 
+at::Tensor dropout(const at::Tensor& x, double p, const core::StepContext& context, core::Purpose purpose,
+                   uint32_t layer) {
+  return dropout_factors(x, p, context, purpose, layer).mul_(x);
+}
+
 at::Tensor drop_path_factors(const at::Tensor& like, double p, const core::StepContext& context, core::Purpose purpose,
                              uint32_t layer) {
   std::vector<int64_t> shape(like.dim(), 1);

@@ -19,8 +19,8 @@ class TrainableLinear : public ProjectionGroup {
     weight_OI_.requires_grad_(true);
     if (spec.bias) bias_O_ = at::zeros({spec.out_features}, place.trainable_options()).requires_grad_(true);
   }
-  at::Tensor forward(const at::Tensor& x, const core::StepContext&) const override {
-    return at::linear(x, in_type_of(x, weight_OI_), in_type_of(x, bias_O_));
+  at::Tensor forward(const at::Tensor& x, const core::StepContext&, const Prologue& prologue) const override {
+    return at::linear(prologue(x), in_type_of(x, weight_OI_), in_type_of(x, bias_O_));
   }
   Parameters published() const override { return weight_and_bias(spec_, weight_OI_, bias_O_); }
 
@@ -62,9 +62,9 @@ class FrozenLinear : public ProjectionGroup {
         holder_(c10::make_intrusive<HandleHolder>(std::make_shared<PlainFrozenWeight>(weight_OI_))) {
     if (spec.bias) bias_O_ = at::zeros({spec.out_features}, place.options());
   }
-  at::Tensor forward(const at::Tensor& x, const core::StepContext&) const override {
+  at::Tensor forward(const at::Tensor& x, const core::StepContext&, const Prologue& prologue) const override {
     // An undefined tensor would be taken for one that autograd should follow.
-    return FrozenLinearFunction::apply(x, holder_, bias_O_.defined() ? std::optional(bias_O_) : std::nullopt);
+    return FrozenLinearFunction::apply(prologue(x), holder_, bias_O_.defined() ? std::optional(bias_O_) : std::nullopt);
   }
   Parameters published() const override { return weight_and_bias(spec_, weight_OI_, bias_O_); }
 

@@ -67,8 +67,8 @@ at::Tensor SwinBlock::forward(const at::Tensor& x_BHWC, const core::StepContext&
   const at::Tensor attended_BVNC = attention(to_windows(norm1_(x_BHWC), windows_), context);
   const at::Tensor mid_BHWC =
       x_BHWC + drop_path(from_windows(attended_BVNC, windows_), shape_.drop_path, context, site);
-  const at::Tensor hidden = at::gelu(fc1_->forward(norm2_(mid_BHWC), context));
-  return mid_BHWC + drop_path(fc2_->forward(hidden, context), shape_.drop_path, context, site + 1);
+  const at::Tensor hidden = fc1_->forward(mid_BHWC, context, norm2_.as_prologue());
+  return mid_BHWC + drop_path(fc2_->forward(hidden, context, Prologue::gelu()), shape_.drop_path, context, site + 1);
 }
 
 void SwinBlock::append_published(Parameters& out) const {
@@ -121,7 +121,7 @@ at::Tensor Swin::Merging::forward(const at::Tensor& x_BHWC, const core::StepCont
   const int64_t side = even.size(1) / 2;
   // timm's order of the four neighbours: column by column.
   const at::Tensor merged = even.reshape({batch, side, 2, side, 2, features}).permute({0, 1, 3, 4, 2, 5}).flatten(3);
-  return reduction->forward(norm(merged), context);
+  return reduction->forward(merged, context, norm.as_prologue());
 }
 
 at::Tensor Swin::forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const {

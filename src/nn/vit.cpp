@@ -30,7 +30,7 @@ VitBlock::VitBlock(const BackboneConfig& c, int64_t index, const ProjectionFacto
 
 at::Tensor VitBlock::attention(const at::Tensor& x_BND, const core::StepContext& context) const {
   const int64_t batch = x_BND.size(0), tokens = x_BND.size(1), features = x_BND.size(2);
-  const at::Tensor qkv_3BHNE = qkv_->forward(x_BND, context)
+  const at::Tensor qkv_3BHNE = qkv_->forward(x_BND, context, norm1_.as_prologue())
                                    .view({batch, tokens, 3, num_heads_, features / num_heads_})
                                    .permute({2, 0, 3, 1, 4});
   const at::Tensor out_BHNE = at::scaled_dot_product_attention(qkv_3BHNE[0], qkv_3BHNE[1], qkv_3BHNE[2]);
@@ -38,8 +38,8 @@ at::Tensor VitBlock::attention(const at::Tensor& x_BND, const core::StepContext&
 }
 
 at::Tensor VitBlock::mlp(const at::Tensor& x_BND, const core::StepContext& context) const {
-  const at::Tensor hidden_BNM = fc1_->forward(x_BND, context);
-  if (!swiglu_) return fc2_->forward(at::gelu(hidden_BNM), context);
+  const at::Tensor hidden_BNM = fc1_->forward(x_BND, context, norm2_.as_prologue());
+  if (!swiglu_) return fc2_->forward(hidden_BNM, context, Prologue::gelu());
   const auto halves = hidden_BNM.chunk(2, -1);
   return fc2_->forward(at::silu(halves[0]) * halves[1], context);
 }
@@ -49,9 +49,8 @@ at::Tensor VitBlock::forward(const at::Tensor& x_BND, const core::StepContext& c
   const auto scaled = [](const at::Tensor& y_BND, const at::Tensor& scale_D) {
     return scale_D.defined() ? y_BND * in_type_of(y_BND, scale_D) : y_BND;
   };
-  const at::Tensor mid_BND =
-      x_BND + drop_path(scaled(attention(norm1_(x_BND), context), scale1_D_), drop_path_, context, site);
-  return mid_BND + drop_path(scaled(mlp(norm2_(mid_BND), context), scale2_D_), drop_path_, context, site + 1);
+  const at::Tensor mid_BND = x_BND + drop_path(scaled(attention(x_BND, context), scale1_D_), drop_path_, context, site);
+  return mid_BND + drop_path(scaled(mlp(mid_BND, context), scale2_D_), drop_path_, context, site + 1);
 }
 
 void VitBlock::append_published(Parameters& out) const {

@@ -2,11 +2,11 @@
 
 namespace snell::peft {
 
-at::Tensor BottleneckBranch::forward(const at::Tensor& x_TI, at::Tensor&) const {
+at::Tensor BottleneckBranch::forward(const at::Tensor& x_TI, Kept&) const {
   return at::gelu(x_TI.mm(pair_.a_RI(x_TI).t())).mm(pair_.b_OR(x_TI).t());
 }
 
-std::vector<at::Tensor> BottleneckBranch::backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor&,
+std::vector<at::Tensor> BottleneckBranch::backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const Kept&,
                                                    at::Tensor grad_x_TI) const {
   const at::Tensor a_RI = pair_.a_RI(x_TI);
   const at::Tensor hidden_TR = x_TI.mm(a_RI.t());

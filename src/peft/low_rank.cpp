@@ -17,16 +17,20 @@ void LowRankBranch::init(uint64_t seed) {
   if (bias_O_.defined()) bias_O_.detach().zero_();
 }
 
-at::Tensor LowRankBranch::forward(const at::Tensor& x_TI, at::Tensor&) const {
+at::Tensor LowRankBranch::forward(const at::Tensor& x_TI, Kept&) const {
   return at::linear(x_TI.mm(pair_.a_RI(x_TI).t()), pair_.b_OR(x_TI), nn::in_type_of(x_TI, bias()));
 }
 
-void LowRankBranch::add_to(at::Tensor y_TS, const at::Tensor& x_TI, at::Tensor&) const {
+void LowRankBranch::add_to(at::Tensor y_TS, const at::Tensor& x_TI, Kept&) const {
   y_TS.addmm_(x_TI.mm(pair_.a_RI(x_TI).t()), pair_.b_OR(x_TI).t());
   if (bias_O_.defined()) y_TS.add_(bias());
 }
 
-std::vector<at::Tensor> LowRankBranch::backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor&,
+void LowRankBranch::merge_into(at::Tensor weight_SI, const at::Tensor& base_SI, Kept&) const {
+  at::addmm_out(weight_SI, base_SI, pair_.b_OR(weight_SI), pair_.a_RI(weight_SI));
+}
+
+std::vector<at::Tensor> LowRankBranch::backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const Kept&,
                                                 at::Tensor grad_x_TI) const {
   const at::Tensor a_RI = pair_.a_RI(x_TI);
   const at::Tensor hidden_TR = x_TI.mm(a_RI.t());

@@ -24,6 +24,35 @@ KernelDelta::KernelDelta(const std::string& path, const Shape& shape, std::uniqu
   }
 }
 
+at::Tensor KernelDelta::merge_into(at::Tensor weight_OI, const at::Tensor& base_OI, const at::Tensor& threshold) const {
+  if (auto job = merge_job(weight_OI, base_OI, threshold)) {
+    std::vector<FusedMatrix> matrices{std::move(job->matrix)};
+    fused_merge(job->kernel, matrices);
+    return matrices[0].threshold;
+  }
+  const Merged merged = merge(threshold);
+  if (base_OI.defined()) {
+    at::add_out(weight_OI, base_OI, merged.delta_IO.t());
+  } else {
+    weight_OI.copy_(merged.delta_IO.t());
+  }
+  return merged.threshold;
+}
+
+std::optional<MergeJob> KernelDelta::merge_job(at::Tensor weight_OI, const at::Tensor& base_OI,
+                                               const at::Tensor& threshold) const {
+  if (!takes_fused_road()) return std::nullopt;
+  return MergeJob{fused_kernel(),
+                  {in_HIR(), out_HOR(), base_OI, std::move(weight_OI), sparsifier_->sparsity(), threshold}};
+}
+
+std::vector<at::Tensor> KernelDelta::factor_grads(const at::Tensor& grad_OI, const at::Tensor& threshold) const {
+  const at::Tensor wide_OI = nn::in_type_of(factors_[0].tensor, grad_OI);
+  if (!takes_fused_road()) return factor_grads(merge(threshold), wide_OI.t());
+  FusedGrads grads = fused_factor_grads(fused_kernel(), in_HIR(), out_HOR(), wide_OI, threshold);
+  return {std::move(grads.in_HIR), std::move(grads.out_HOR)};
+}
+
 Merged KernelDelta::merge(const at::Tensor& threshold) const {
   Merged out;
   out.distances_IO = kernel_.distances(in_HIR(), out_HOR());

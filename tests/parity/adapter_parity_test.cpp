@@ -28,13 +28,20 @@ void check_adapter(const std::string& path, const Tolerance& tolerance) {
   const auto branch = adapters().get(config.name)("layer", in, out, config, place);
   const auto short_name = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
   for (const auto& factor : branch->factors()) factor.tensor.detach().copy_(tensor("param." + short_name(factor.name)));
-  const Merged merged = dynamic_cast<const DeltaBranch&>(*branch).delta().merge({});
-  if (fixture.has("merged_sparse")) {
-    EXPECT_RELATIVE(merged.delta_IO, tensor("merged_sparse"), tolerance.value, "merged_sparse");
-    EXPECT_RELATIVE(merged.threshold.reshape({1}), tensor("threshold"), tolerance.value, "threshold");
-  } else {
-    EXPECT_RELATIVE(merged.delta_IO, tensor("merged_dense"), tolerance.value, "merged_dense");
-  }
+  const auto& delta = dynamic_cast<const KernelDelta&>(dynamic_cast<const DeltaBranch&>(*branch).delta());
+  const auto check_merged = [&](const at::Tensor& delta_IO, const at::Tensor& threshold) {
+    if (fixture.has("merged_sparse")) {
+      EXPECT_RELATIVE(delta_IO, tensor("merged_sparse"), tolerance.value, "merged_sparse");
+      EXPECT_RELATIVE(threshold.reshape({1}), tensor("threshold"), tolerance.value, "threshold");
+    } else {
+      EXPECT_RELATIVE(delta_IO, tensor("merged_dense"), tolerance.value, "merged_dense");
+    }
+  };
+  const Merged merged = delta.merge({});
+  check_merged(merged.delta_IO, merged.threshold);
+  at::Tensor weight_OI = at::empty({out, in}, place.options());
+  const at::Tensor threshold = delta.merge_into(weight_OI, {}, {});
+  check_merged(weight_OI.t(), threshold);
 
   const nn::ProjectionSpec spec{"layer", in, out, false, {{"fc1", "", 0, out}}, 0, true};
   const AdaptedProjection group(spec, {{0, out, branch}}, {0, 0}, place);

@@ -14,8 +14,8 @@ struct Group {
   std::unique_ptr<AdaptedProjection> projection;
 };
 
-const WeightDelta& delta_of(const Branch& branch) {
-  return dynamic_cast<const DeltaBranch&>(branch).delta();
+const KernelDelta& delta_of(const Branch& branch) {
+  return dynamic_cast<const KernelDelta&>(dynamic_cast<const DeltaBranch&>(branch).delta());
 }
 
 // Two slices, as q and v of a fused qkv with k left alone.
@@ -99,7 +99,8 @@ TEST(Branches, AreTheirMatrix) {
     const Branch& branch = *group.branches[0];
     ASSERT_TRUE(branch.merged().defined()) << name;
     const at::Tensor x = at::randn({5, kIn}, at::kDouble);
-    at::Tensor kept, expected = x.mm(branch.merged());
+    Kept kept;
+    at::Tensor expected = x.mm(branch.merged());
     if (branch.bias().defined()) expected.add_(branch.bias());
     EXPECT_TRUE(at::allclose(branch.forward(x, kept), expected, 1e-12, 1e-12)) << name;
   }
@@ -122,7 +123,7 @@ TEST(Gradients, OfSnellTreatItsScaleAsAConstant) {
       const auto dense_branch = adapters().get(dense_name)("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
       branch->init(3);
       dense_branch->init(3);
-      const WeightDelta &delta = delta_of(*branch), &dense = delta_of(*dense_branch);
+      const KernelDelta &delta = delta_of(*branch), &dense = delta_of(*dense_branch);
       const Merged merged = delta.merge({});
       EXPECT_EQ((merged.delta_IO == 0).sum().item<int64_t>(), kIn * kOut / 2);
       const at::Tensor grad = at::randn({kIn, kOut}, at::kDouble);
@@ -147,7 +148,7 @@ TEST(Gradients, CoincidingRowsGiveZeroAndNoNan) {
   AdapterConfig config;
   config.name = "klora";
   const auto branch = adapters().get("klora")("layer", kIn, kOut, config, {at::kDouble, at::kCPU});
-  const WeightDelta& delta = delta_of(*branch);
+  const KernelDelta& delta = delta_of(*branch);
   const auto grads = delta.factor_grads(delta.merge({}), at::ones({kIn, kOut}, at::kDouble));  // all factors are zero
   for (const auto& grad : grads) EXPECT_EQ(grad.abs().max().item<double>(), 0.0);
 }

@@ -140,7 +140,7 @@ TEST(Tuning, LoraStartsAsThePublishedModel) {
     config.name = name;
     config.rank = 3;
     const auto model = make(config, 1);
-    at::Tensor kept;
+    Kept kept;
     const at::Tensor added = model.branches[0].branch->forward(at::ones({2, 12}), kept);
     EXPECT_EQ(added.abs().max().item<double>(), 0.0) << name;
     EXPECT_GT(model.branches[0].branch->factors()[0].tensor.abs().max().item<double>(), 0.1) << name;

@@ -6,3 +6,7 @@
 #else
 #define SNELL_HOST_DEVICE
 #endif
+
+// For small functions that sources compiled for different instruction sets share: never a function of its own, which
+// the linker would take from whichever source it likes.
+#define SNELL_HOST_DEVICE_INLINE SNELL_HOST_DEVICE inline __attribute__((always_inline))

@@ -17,7 +17,8 @@ struct LayerNorm {
   at::Tensor weight_D, bias_D;
   double eps = 1e-6;
   LayerNorm(int64_t features, double eps, const TensorPlace& place);
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x) const { return as_prologue()(x); }
+  Prologue as_prologue() const { return Prologue::layer_norm(weight_D, bias_D, eps); }
   void append_to(Parameters& out, const std::string& path) const;
 };
 

@@ -21,6 +21,10 @@ SNELL_HOST_DEVICE inline bool keeps(uint32_t bits, float p) {
 at::Tensor dropout_factors(const at::Tensor& like, double p, const core::StepContext& context, core::Purpose purpose,
                            uint32_t layer);
 
+// x times these factors, in one pass over it on the CPU. Outside of autograd.
+at::Tensor dropout(const at::Tensor& x, double p, const core::StepContext& context, core::Purpose purpose,
+                   uint32_t layer);
+
 // One factor a sample, shaped [B, 1, ..., 1] for broadcasting over `like`.
 at::Tensor drop_path_factors(const at::Tensor& like, double p, const core::StepContext& context, core::Purpose purpose,
                              uint32_t layer);

@@ -13,6 +13,7 @@
 
 #include "snell/core/step_context.h"
 #include "snell/nn/parameter.h"
+#include "snell/nn/prologue.h"
 
 namespace snell::nn {
 
@@ -37,8 +38,9 @@ struct ProjectionSpec {
 class ProjectionGroup {
  public:
   virtual ~ProjectionGroup() = default;
-  // x: [B, ..., in] -> [B, ..., out].
-  virtual at::Tensor forward(const at::Tensor& x, const core::StepContext& context) const = 0;
+  // x: [B, ..., in] -> [B, ..., out] of what `prologue` makes of x.
+  virtual at::Tensor forward(const at::Tensor& x, const core::StepContext& context,
+                             const Prologue& prologue = {}) const = 0;
   // The published weight [out, in] and bias [out]: where loading writes.
   virtual Parameters published() const = 0;
   // What the group adds to the published model; empty for a plain layer.

@@ -20,6 +20,7 @@ class VitBlock {
   void append_adapters(Parameters& out) const;
 
  private:
+  // Each of the residual stream: the norm before it is the first projection's prologue.
   at::Tensor attention(const at::Tensor& x_BND, const core::StepContext& context) const;
   at::Tensor mlp(const at::Tensor& x_BND, const core::StepContext& context) const;
 

@@ -14,8 +14,8 @@ class BottleneckBranch : public Branch {
       : pair_(path + ".learnable.0.weight", path + ".learnable.2.weight", in_features, out_features, rank, place) {}
   const nn::Parameters& factors() const override { return pair_.parameters(); }
   void init(uint64_t seed) override { pair_.init(seed); }
-  at::Tensor forward(const at::Tensor& x_TI, at::Tensor& kept) const override;
-  std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const at::Tensor& kept,
+  at::Tensor forward(const at::Tensor& x_TI, Kept& kept) const override;
+  std::vector<at::Tensor> backward(const at::Tensor& x_TI, const at::Tensor& grad_TS, const Kept& kept,
                                    at::Tensor grad_x_TI) const override;
 
  private:

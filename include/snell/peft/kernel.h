@@ -7,12 +7,15 @@
 
 #include <vector>
 
+#include "snell/peft/kernel_math.h"
+
 namespace snell::peft {
 
 class DistanceKernel {
  public:
   explicit DistanceKernel(double norm_p) : norm_p_(norm_p) {}
 
+  double norm_p() const { return norm_p_; }
   // The distances of every head, each [I, O]: what both the merged matrix and the gradients are made of.
   std::vector<at::Tensor> distances(const at::Tensor& in_HIR, const at::Tensor& out_HOR) const;
   // K [I, O] from them.
@@ -25,8 +28,8 @@ class DistanceKernel {
   FactorGrads backward(const at::Tensor& grad_IO, const std::vector<at::Tensor>& distances_IO, const at::Tensor& in_HIR,
                        const at::Tensor& out_HOR) const;
 
-  // c_h. The published code keeps 0.1 as a float32, whatever the type of the factors.
-  static double coefficient(size_t head) { return head % 2 == 0 ? 0.1f : -0.1f; }
+  // c_h.
+  static double coefficient(size_t head) { return kernel_coefficient<double>(static_cast<int64_t>(head)); }
 
  private:
   double norm_p_;

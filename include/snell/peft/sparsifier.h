@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "snell/peft/kernel_math.h"
+
 namespace snell::peft {
 
 // ΔW = K ⊙ scale, where `scale` is treated as a constant: dL/dK = dL/dΔW ⊙ scale.
@@ -20,6 +22,8 @@ class Sparsifier {
   virtual ~Sparsifier() = default;
   // `threshold`: the one that the forward pass found, or undefined to find it.
   virtual Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const = 0;
+  // The same rule for the fused road.
+  virtual KeepRule rule() const = 0;
   // Share of entries that it zeroes; 0 for one that keeps everything.
   virtual double sparsity() const { return 0; }
   // Takes effect at the next merge; throws Error where everything is kept. Not while a pass is under way.
@@ -29,6 +33,7 @@ class Sparsifier {
 // Everything stays: KLoRA.
 class KeepAll : public Sparsifier {
  public:
+  KeepRule rule() const override { return KeepRule::kAll; }
   Sparsified operator()(const at::Tensor& merged_IO, const at::Tensor& threshold) const override;
 };
 
@@ -48,13 +53,21 @@ class QuantileSparsifier : public Sparsifier {
 
 // The published code's: scale = |K|·1[|K| > q_s(|K|)], so ΔW = K·|K| where it stays.
 class HardThreshold : public QuantileSparsifier {
+ public:
   using QuantileSparsifier::QuantileSparsifier;
+  KeepRule rule() const override { return KeepRule::kHardThreshold; }
+
+ private:
   at::Tensor scale(at::Tensor& magnitude_IO, const at::Tensor& threshold) const override;
 };
 
 // The paper's (Eq. 5): scale = max(|K| − q_s(|K|), 0), at every s.
 class SoftThreshold : public QuantileSparsifier {
+ public:
   using QuantileSparsifier::QuantileSparsifier;
+  KeepRule rule() const override { return KeepRule::kSoftThreshold; }
+
+ private:
   at::Tensor scale(at::Tensor& magnitude_IO, const at::Tensor& threshold) const override;
 };
 
