@@ -2,6 +2,9 @@
 // Legend: H heads, I in features, O out features, R columns a head, P those padded to whole vectors.
 #include "fused_cpu.h"
 
+#include <optional>
+
+#include "bracketed_selection.h"
 #include "select_cpu.h"
 #include "snell/core/error.h"
 #include "tiles.h"
@@ -93,12 +96,14 @@ struct MergeTask {
 
   T merge_and_select(double sparsity, at::ScalarType dtype) const {
     const int64_t in = factors->in_features, entries = in * factors->out_features;
-    HostSelection<T> selection;
+    const QuantileRank rank = quantile_rank(sparsity, entries, dtype);
+    BracketedSelection<T> selection(functions, *factors, norm, rank, entries);
     for_each_area([&](const TileArea& area, int64_t at) {
       functions.merge(*factors, norm, area, weight + at, in);
-      for (int64_t row = 0; row < area.rows; ++row, at += in) selection.count_first(weight + at, area.columns);
+      for (int64_t row = 0; row < area.rows; ++row, at += in) selection.sift(weight + at, area.columns);
     });
-    const T threshold = selection.quantile(weight, entries, quantile_rank(sparsity, entries, dtype));
+    std::optional<T> found = selection.quantile();
+    const T threshold = found ? *found : HostSelection<T>().quantile(weight, entries, rank);
     at::parallel_for(0, entries, 1 << 15, [&](int64_t first, int64_t last) {
       functions.keep(rule, threshold, factor, base == nullptr ? base : base + first, weight + first, weight + first,
                      last - first);

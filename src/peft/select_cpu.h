@@ -1,5 +1,5 @@
-// Order statistics of magnitudes on the host: histograms of their leading bits, a table a thread, in O(n) and without a
-// second buffer of their size.
+// Order statistics of magnitudes on the host by histograms of their digits, a table a thread: in O(n) whatever the
+// values, and without a second buffer of their size.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -22,15 +22,12 @@ class HostSelection {
 
   HostSelection() : counts_(static_cast<size_t>(at::get_num_threads()) * Radix::kBins) {}
 
-  // Counts the first digit of some values; any thread of a parallel region, each value once.
-  void count_first(const T* values, int64_t n) {
-    uint32_t* counts = own_counts();
-    for (int64_t i = 0; i < n; ++i) ++counts[Radix::digit(magnitude_bits(values[i]), 0)];
-  }
-
-  // The quantile of all values, once count_first has seen each of them. NaN when one is NaN: as arithmetic makes them,
-  // with the quiet bit.
+  // The quantile of the magnitudes of n values. NaN when one is NaN: as arithmetic makes them, with the quiet bit.
   T quantile(const T* values, int64_t n, const QuantileRank& rank) {
+    at::parallel_for(0, n, 1 << 15, [&](int64_t first, int64_t last) {
+      uint32_t* counts = own_counts();
+      for (int64_t i = first; i < last; ++i) ++counts[Radix::digit(magnitude_bits(values[i]), 0)];
+    });
     radix_.remaining = rank.below;
     std::vector<int64_t> totals = take_totals();
     constexpr Word kInfinity = MagnitudeBits<T>::kInfinity;

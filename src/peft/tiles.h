@@ -38,12 +38,29 @@ struct TileSums {
   T *in_rows, *out_rows;  // gradients, shaped as the factors' rows
 };
 
+// Where an order statistic of the magnitudes is believed to lie: [low, high].
+template <class T>
+struct Bracket {
+  T low, high;
+};
+
+template <class T>
+struct Sifted {
+  int64_t below = 0, not_numbers = 0, num_found = 0;
+  T* found = nullptr;
+};
+
 template <class T>
 struct TileFunctions {
   // K of an area into k, whose rows are `stride` apart.
   void (*merge)(const TileFactors<T>&, int norm, const TileArea&, T* k, int64_t stride);
   // weight = base + factor·K·scale(K), element by element, for `count` of them; `k` may be `weight`; base null: zero.
   void (*keep)(KeepRule, T threshold, T factor, const T* base, const T* k, T* weight, int64_t count);
+  // |K| of chosen entries: of (in_rows[e], out_rows[e]) for each of `count`.
+  void (*sample)(const TileFactors<T>&, int norm, const int32_t* in_rows, const int32_t* out_rows, T* magnitudes,
+                 int64_t count);
+  // Counts the magnitudes below the bracket and copies those within it, in their order. `found` has room for all.
+  void (*sift)(const Bracket<T>& bracket, const T* k, int64_t count, Sifted<T>& sifted);
   // Adds the gradients of an area's factors, from grad = dL/dΔW.
   void (*grads)(const TileFactors<T>&, int norm, KeepRule, T threshold, const TileArea&, const T* grad, int64_t stride,
                 const TileSums<T>&);

@@ -37,6 +37,7 @@ enum class Purpose : uint32_t {
   kDropPath = 5,
   kAdapterDropout = 6,
   kAdapterDropPath = 7,
+  kSample = 8,  // of entries of a matrix, to guess at its quantile
   kTest = 255,
 };
 
