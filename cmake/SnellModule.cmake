@@ -56,12 +56,18 @@ function(snell_use_torch_pch TARGET)
   target_precompile_headers(${TARGET} REUSE_FROM snell_torch_pch)
 endfunction()
 
-# Inner loops of a module that are compiled once for each instruction set (src/NAME/*_avx2.cpp, *_portable.cpp) and chosen
+# Inner loops of modules that are compiled once for each instruction set (src/NAME/*_avx2.cpp, *_portable.cpp) and chosen
 # at run time. Optimised in every build; without the precompiled header, whose inline functions must not be compiled for
 # an instruction set that the machine may lack.
-function(snell_add_kernels NAME)
-  file(GLOB _avx2 CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${NAME}/*_avx2.cpp)
-  file(GLOB _portable CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${NAME}/*_portable.cpp)
+function(snell_add_kernels)
+  set(_avx2)
+  set(_portable)
+  foreach(_name IN LISTS ARGN)
+    file(GLOB _found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${_name}/*_avx2.cpp)
+    list(APPEND _avx2 ${_found})
+    file(GLOB _found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${_name}/*_portable.cpp)
+    list(APPEND _portable ${_found})
+  endforeach()
   set(_options -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Wno-psabi)
   set_source_files_properties(${_avx2} ${_portable} PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "${_options}")
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

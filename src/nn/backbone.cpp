@@ -30,6 +30,9 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.field("global_pool", c.global_pool, "what the head sees", config::one_of({"token", "avg"}));
   b.field("drop_path", c.drop_path, "rate of the last block's drop path; earlier ones rise to it linearly",
           config::in_range(0, 0.99));
+  b.field("checkpoint_blocks", c.checkpoint_blocks,
+          "whether blocks keep only their input and are run once more in the backward pass: least memory, a third more "
+          "time");
   b.field("class_token", c.class_token, "vit: whether a class token stands before the patches");
   b.field("reg_tokens", c.reg_tokens, "vit: register tokens between class token and patches",
           config::in_range(0, 1024));

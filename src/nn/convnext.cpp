@@ -97,7 +97,7 @@ at::Tensor ConvNext::forward_features(const at::Tensor& images_BCHW, const core:
   x = channels_first(stem_norm_(channels_last(x)));
   for (const auto& stage : stages_) {
     if (stage.downsample) x = (*stage.downsample)(x);
-    for (const auto& block : stage.blocks) x = block.forward(x, context);
+    for (const auto& block : stage.blocks) x = run_block(block, x, context, config_.checkpoint_blocks);
   }
   return head_norm_(x.mean({2, 3}));
 }

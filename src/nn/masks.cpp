@@ -1,6 +1,8 @@
 #include "snell/nn/masks.h"
 
+#include "dropout_loops.h"
 #include "snell/core/error.h"
+#include "snell/core/instruction_set.h"
 
 namespace snell::nn {
 namespace {
@@ -51,7 +53,32 @@ at::Tensor dropout_factors(const at::Tensor& like, double p, const core::StepCon
 
 at::Tensor dropout(const at::Tensor& x, double p, const core::StepContext& context, core::Purpose purpose,
                    uint32_t layer) {
-  return dropout_factors(x, p, context, purpose, layer).mul_(x);
+  const bool own_loops = x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+  if (!own_loops) return dropout_factors(x, p, context, purpose, layer).mul_(x);
+  core::check(p >= 0 && p < 1, core::str("a dropout rate must lie in [0, 1), got ", p));
+  const at::Tensor from = x.contiguous();
+  at::Tensor out = at::empty_like(from);
+  const int64_t batch = x.size(0), per_sample = batch == 0 ? 0 : x.numel() / batch;
+  // A sample is cut at multiples of 4: a block of draws is never shared.
+  constexpr int64_t kPiece = 1 << 14;
+  const int64_t pieces = (per_sample + kPiece - 1) / kPiece;
+  const auto run = [&]<class T>(DropoutFunction<T> drop) {
+    const T* in = from.const_data_ptr<T>();
+    T* to = out.mutable_data_ptr<T>();
+    at::parallel_for(0, batch * pieces, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t sample = piece / pieces, first = piece % pieces * kPiece, at = sample * per_sample + first;
+        const core::StreamKey key{context.seed, purpose, context.step,
+                                  context.first_slot + static_cast<uint32_t>(sample), layer};
+        drop(key, static_cast<float>(p), static_cast<T>(1.0 / (1.0 - p)), in + at, to + at, first,
+             std::min(kPiece, per_sample - first));
+      }
+    });
+  };
+  const bool avx2 = core::best_instruction_set() == core::InstructionSet::kAvx2;
+  const DropoutFunctions& loops = avx2 ? avx2::kFunctions : portable::kFunctions;
+  x.scalar_type() == at::kFloat ? run(loops.of_float) : run(loops.of_double);
+  return out;
 }
 
 at::Tensor drop_path_factors(const at::Tensor& like, double p, const core::StepContext& context, core::Purpose purpose,

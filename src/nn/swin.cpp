@@ -129,7 +129,7 @@ at::Tensor Swin::forward_features(const at::Tensor& images_BCHW, const core::Ste
   at::Tensor x_BHWC = patch_norm_(patch_(images_BCHW, config_.patch_size).permute({0, 2, 3, 1}));
   for (const auto& stage : stages_) {
     if (stage.merging) x_BHWC = stage.merging->forward(x_BHWC, context);
-    for (const auto& block : stage.blocks) x_BHWC = block.forward(x_BHWC, context);
+    for (const auto& block : stage.blocks) x_BHWC = run_block(block, x_BHWC, context, config_.checkpoint_blocks);
   }
   return norm_(x_BHWC).mean({1, 2});
 }

@@ -103,7 +103,7 @@ at::Tensor Vit::embed(const at::Tensor& images_BCHW) const {
 at::Tensor Vit::forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const {
   check_images(images_BCHW, config_.in_chans, config_.image_size);
   at::Tensor x_BND = embed(images_BCHW);
-  for (const auto& block : blocks_) x_BND = block.forward(x_BND, context);
+  for (const auto& block : blocks_) x_BND = run_block(block, x_BND, context, config_.checkpoint_blocks);
   // Of the class token's pooling: the other tokens' norms are never looked at.
   const at::Tensor pooled_BD =
       norm_(config_.global_pool == "avg" ? x_BND.slice(1, prefix_tokens()).mean(1) : x_BND.select(1, 0));

@@ -60,7 +60,7 @@ class PackedFactors {
 
 template <class T>
 struct MergeTask {
-  const TileFunctions<T>& functions = tile_functions<T>(best_instruction_set());
+  const TileFunctions<T>& functions = tile_functions<T>(core::best_instruction_set());
   const PackedFactors<T>& factors;
   int norm;
   KeepRule rule;
@@ -123,7 +123,7 @@ template <class T>
 FusedGrads factor_grads(const FusedKernel& kernel, const at::Tensor& in_HIR, const at::Tensor& out_HOR,
                         const at::Tensor& grad_OI, T threshold) {
   const PackedFactors<T> factors(in_HIR, out_HOR);
-  const auto& functions = tile_functions<T>(best_instruction_set());
+  const auto& functions = tile_functions<T>(core::best_instruction_set());
   const int64_t in = factors->in_features, outs = factors->out_features;
   const bool cut_out = outs > in;
   const int64_t unit = cut_out ? kTileRows : kTileColumns;

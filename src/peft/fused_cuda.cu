@@ -6,6 +6,7 @@
 
 #include "fused_cuda.h"
 #include "snell/core/error.h"
+#include "snell/peft/quantile.h"
 
 namespace snell::peft {
 namespace {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "snell/core/instruction_set.h"
 #include "snell/peft/kernel_math.h"
 
 namespace snell::peft {
@@ -66,12 +67,8 @@ struct TileFunctions {
                 const TileSums<T>&);
 };
 
-enum class InstructionSet { kPortable, kAvx2 };
-// The best one that this CPU has; SNELL_CPU_KERNELS=portable takes the portable one.
-InstructionSet best_instruction_set();
-const char* name_of(InstructionSet set);
 template <class T>
-const TileFunctions<T>& tile_functions(InstructionSet set);
+const TileFunctions<T>& tile_functions(core::InstructionSet set);
 
 namespace portable {
 extern const TileFunctions<float> kFloat;

@@ -86,8 +86,23 @@ class AdapterFactory : public nn::ProjectionFactory {
     }
     if (slices.empty()) return nn::LinearFactory(false).make(spec, place);
     model_.layers.push_back({spec.path, slices});
-    return std::make_unique<AdaptedProjection>(spec, std::move(slices),
-                                               AdapterNoise{config_.dropout, config_.drop_path}, place);
+    const auto bytes = static_cast<int64_t>(c10::elementSize(place.dtype)) * spec.in_features * spec.out_features;
+    candidates_.push_back({bytes, std::make_shared<bool>(config_.delta_cache == "keep")});
+    return std::make_unique<AdaptedProjection>(
+        spec, std::move(slices), AdapterNoise{config_.dropout, config_.drop_path}, place, candidates_.back().keeps);
+  }
+
+  // delta_cache=auto: the largest first, since the time that keeping saves grows as the matrix does; in the order of
+  // the forward pass among equals.
+  void choose_kept() const {
+    if (config_.delta_cache != "auto") return;
+    std::ranges::stable_sort(candidates_, std::greater(), &KeepCandidate::bytes);
+    int64_t left = config_.delta_cache_mb * 1'000'000;
+    for (auto& candidate : candidates_) {
+      if (candidate.bytes > left) continue;
+      *candidate.keeps = true;
+      left -= candidate.bytes;
+    }
   }
 
   // Of settings that changed nothing.
@@ -127,6 +142,11 @@ class AdapterFactory : public nn::ProjectionFactory {
   }
 
  private:
+  struct KeepCandidate {
+    int64_t bytes;
+    KeepsDelta keeps;
+  };
+
   bool matches(const LayerPattern& pattern, const std::string& name) const {
     if (!pattern.matches(name)) return false;
     matched_.insert(&pattern);
@@ -151,6 +171,7 @@ class AdapterFactory : public nn::ProjectionFactory {
   std::vector<LayerPattern> targets_, excluded_;
   std::vector<LayerSparsity> layer_sparsity_;
   mutable std::set<const LayerPattern*> matched_;
+  mutable std::vector<KeepCandidate> candidates_;
 };
 
 void select_trainable(const nn::Backbone& backbone, const AdapterConfig& config) {
@@ -184,6 +205,13 @@ void bind(config::Binder& b, AdapterConfig& c) {
       "expressions over full names ('blocks\\.[0-5]\\..*')");
   b.field("exclude", c.exclude, "projections that get none, as in targets");
   b.field("class_token", c.class_token, "whether the class token trains");
+  b.field("delta_cache", c.delta_cache,
+          "what layers build out of their factors: recompute it in the backward pass (LoRA's memory), keep it from the "
+          "forward pass on (LoRA's time, the adapted weights' memory once more), or auto: keep as much as "
+          "delta_cache_mb allows",
+          config::one_of({"recompute", "keep", "auto"}));
+  b.field("delta_cache_mb", c.delta_cache_mb, "delta_cache=auto: MB a rank for what is kept",
+          config::in_range(0, 1 << 24));
   b.section("allocator", c.allocator);
   b.require(c.allocator.metric == "none" || competes(c), "allocator.metric",
             core::str("adapter '", c.name, "' has no sparsity to share out (snell and snella have); use none"));
@@ -197,6 +225,7 @@ TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterCon
     const AdapterFactory factory(adapter, model);
     model.backbone = nn::make_backbone(backbone, num_classes, factory, place);
     factory.warn_of_unused();
+    factory.choose_kept();
   } else {
     const bool full = adapter.name == "full";
     model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(full),

@@ -27,6 +27,19 @@ TEST(Masks, TheSameInEveryType) {
   }
 }
 
+// One pass over the input: the same bits as with the factors written out.
+TEST(Masks, DropoutIsTheFactorsTimesTheInput) {
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
+    for (const int64_t features : {1, 3, 33, 5000, 20001}) {
+      const at::Tensor x = at::randn({3, features}).to(dtype);
+      const at::Tensor expected = x * dropout_factors(x, 0.3, at_slot(4), kPurpose, 9);
+      EXPECT_TRUE(at::equal(dropout(x, 0.3, at_slot(4), kPurpose, 9), expected)) << features << dtype;
+    }
+  }
+  EXPECT_TRUE(dropout(at::full({2, 64}, NAN), 0.5, at_slot(0), kPurpose, 1).isnan().all().item<bool>());
+  EXPECT_EQ(dropout(at::empty({0, 5}), 0.5, at_slot(0), kPurpose, 1).numel(), 0);
+}
+
 TEST(Masks, ShareAndScale) {
   const at::Tensor factors = dropout_factors(at::empty({50, 4001}, at::kDouble), 0.1, at_slot(0), kPurpose, 1);
   EXPECT_NEAR(factors.mean().item<double>(), 1.0, 0.005);

@@ -16,7 +16,7 @@ struct Philox4 {
 };
 
 // Ten rounds of Philox4x32 on a 128-bit counter with a 64-bit key; equal to Random123's philox4x32.
-SNELL_HOST_DEVICE inline Philox4 philox4x32(Philox4 counter, uint32_t key0, uint32_t key1) {
+SNELL_HOST_DEVICE_INLINE Philox4 philox4x32(Philox4 counter, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = static_cast<uint64_t>(0xD2511F53u) * counter.v[0];
     const uint64_t product1 = static_cast<uint64_t>(0xCD9E8D57u) * counter.v[2];
@@ -52,24 +52,24 @@ struct StreamKey {
 };
 
 // Draws 4·block … 4·block+3 of a stream.
-SNELL_HOST_DEVICE inline Philox4 draw_block(const StreamKey& key, uint32_t block) {
+SNELL_HOST_DEVICE_INLINE Philox4 draw_block(const StreamKey& key, uint32_t block) {
   const uint32_t purpose_and_layer = (static_cast<uint32_t>(key.purpose) << 24) | (key.layer & 0x00FFFFFFu);
   return philox4x32({{block, key.slot, key.time, purpose_and_layer}}, static_cast<uint32_t>(key.seed),
                     static_cast<uint32_t>(key.seed >> 32));
 }
 
 // Draw `index` of a stream, as 32 uniform bits.
-SNELL_HOST_DEVICE inline uint32_t draw_bits(const StreamKey& key, uint32_t index) {
+SNELL_HOST_DEVICE_INLINE uint32_t draw_bits(const StreamKey& key, uint32_t index) {
   return draw_block(key, index / 4).v[index % 4];
 }
 
 // Uniform in [0, 1) with 24 bits, exact in float32.
-SNELL_HOST_DEVICE inline float to_unit_float(uint32_t bits) {
+SNELL_HOST_DEVICE_INLINE float to_unit_float(uint32_t bits) {
   return static_cast<float>(bits >> 8) * 0x1.0p-24f;
 }
 
 // Uniform in [0, 1) with 53 bits.
-SNELL_HOST_DEVICE inline double to_unit_double(uint32_t high, uint32_t low) {
+SNELL_HOST_DEVICE_INLINE double to_unit_double(uint32_t high, uint32_t low) {
   return static_cast<double>((static_cast<uint64_t>(high) << 32 | low) >> 11) * 0x1.0p-53;
 }
 

@@ -12,6 +12,7 @@
 #include "snell/config/binder.h"
 #include "snell/core/registry.h"
 #include "snell/core/step_context.h"
+#include "snell/nn/checkpoint.h"
 #include "snell/nn/parameter.h"
 #include "snell/nn/projection.h"
 
@@ -33,6 +34,7 @@ struct BackboneConfig {
   double layer_norm_eps = 1e-6;
   std::string global_pool = "token";
   double drop_path = 0.1;
+  bool checkpoint_blocks = false;
   // ViT only.
   bool class_token = true;
   int64_t reg_tokens = 0;
@@ -80,6 +82,17 @@ class Backbone {
   void init_head(uint64_t seed);
 
  protected:
+  // x through one block, whose activations are not kept where `checkpointed`.
+  template <class Block>
+  static at::Tensor run_block(const Block& block, const at::Tensor& x, const core::StepContext& context,
+                              bool checkpointed) {
+    if (!checkpointed) return block.forward(x, context);
+    Parameters parameters;
+    block.append_published(parameters);
+    block.append_adapters(parameters);
+    return checkpoint([&block, context](const at::Tensor& input) { return block.forward(input, context); }, x,
+                      parameters);
+  }
   void make_head(int64_t num_features, int64_t num_classes, const TensorPlace& place);
   void append_head(Parameters& out) const;
   // Throws where the images are not [B, channels, size, size].

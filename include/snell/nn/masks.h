@@ -12,7 +12,7 @@
 namespace snell::nn {
 
 // The rule that CPU and CUDA share: whether draw `bits` keeps its element when a fraction `p` is dropped.
-SNELL_HOST_DEVICE inline bool keeps(uint32_t bits, float p) {
+SNELL_HOST_DEVICE_INLINE bool keeps(uint32_t bits, float p) {
   return core::to_unit_float(bits) >= p;
 }
 

@@ -29,6 +29,8 @@ struct AdapterConfig {
   std::vector<std::string> targets{"q", "k", "v", "proj", "fc1", "fc2"};
   std::vector<std::string> exclude;
   bool class_token = true;
+  std::string delta_cache = "recompute";
+  int64_t delta_cache_mb = 1024;
   AllocatorConfig allocator;
 };
 
