@@ -1,4 +1,4 @@
-#include "chart.h"
+#include "snell/report/chart.h"
 
 #include <algorithm>
 #include <cmath>
@@ -180,7 +180,8 @@ static std::string legend(const std::vector<Series>& series) {
   return html + "</div>\n";
 }
 
-std::string line_chart(const LineChart& chart) {
+// The <svg> alone; "" when there is nothing to draw.
+static std::string plot(const LineChart& chart) {
   Frame frame;
   for (const Series& series : chart.series) {
     for (const auto& point : series.points) {
@@ -192,18 +193,45 @@ std::string line_chart(const LineChart& chart) {
   if (frame.x.empty()) return "";
   if (frame.x.low == frame.x.high) frame.x.widen(0);
   frame.y.widen(0.05);
-  std::string html =
-      str("<figure><figcaption>", escaped(chart.title), "</figcaption>\n", legend(chart.series), "<svg viewBox=\"0 0 ",
-          kWidth, " ", kHeight, "\" role=\"img\" aria-label=\"", escaped(chart.title), "\">\n", axes(frame, chart));
+  std::string svg = str("<svg viewBox=\"0 0 ", kWidth, " ", kHeight, "\" role=\"img\" aria-label=\"",
+                        escaped(chart.title), "\">\n", axes(frame, chart));
   for (size_t i = 0; i < std::min(chart.marks.size(), kMaxMarks); ++i) {
     const Mark& mark = chart.marks[i];
     if (mark.x < frame.x.low || mark.x > frame.x.high) continue;
     const std::string x = pixels(frame.px(mark.x));
-    html += str("<line class=\"mark\" x1=\"", x, "\" x2=\"", x, "\" y1=\"", kTop, "\" y2=\"", kHeight - kBottom,
-                "\"><title>", escaped(mark.title), "</title></line>\n");
+    svg += str("<line class=\"mark\" x1=\"", x, "\" x2=\"", x, "\" y1=\"", kTop, "\" y2=\"", kHeight - kBottom,
+               "\"><title>", escaped(mark.title), "</title></line>\n");
   }
-  for (size_t i = 0; i < chart.series.size(); ++i) html += curve(frame, chart.series[i], i);
-  return html + "</svg></figure>\n";
+  for (size_t i = 0; i < chart.series.size(); ++i) svg += curve(frame, chart.series[i], i);
+  return svg + "</svg>";
+}
+
+std::string line_chart(const LineChart& chart) {
+  const std::string svg = plot(chart);
+  if (svg.empty()) return "";
+  return str("<figure><figcaption>", escaped(chart.title), "</figcaption>\n", legend(chart.series), svg, "</figure>\n");
+}
+
+std::string standalone_svg(const LineChart& chart) {
+  const std::string inner = plot(chart);
+  if (inner.empty()) return "";
+  constexpr double kHead = 50;  // title and legend
+  constexpr double kBetween = 24;
+  constexpr double kCharacter = 6.2;  // about a character's width
+  std::string svg =
+      str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, " ", kHeight + kHead, "\">\n<style>",
+          chart_style(), "svg{font:12px system-ui,sans-serif}</style>\n",
+          "<rect width=\"100%\" height=\"100%\" rx=\"8\" style=\"fill:var(--card)\"/>\n",
+          "<text class=\"name\" x=\"16\" y=\"22\" font-weight=\"600\">", escaped(chart.title), "</text>\n");
+  double x = 16;
+  for (size_t i = 0; i < chart.series.size(); ++i) {
+    const std::string& name = chart.series[i].name;
+    svg += str("<rect class=\"b", i % kColours, "\" x=\"", x, "\" y=\"33\" width=\"12\" height=\"12\" rx=\"3\"/>",
+               "<text class=\"label\" x=\"", x + 18, "\" y=\"43\">", escaped(name), "</text>\n");
+    x += 18 + kCharacter * static_cast<double>(display_width(name)) + kBetween;
+  }
+  return str(svg, "<svg y=\"", kHead, "\" width=\"", kWidth, "\" height=\"", kHeight, "\"",
+             inner.substr(std::string("<svg").size()), "\n</svg>\n");
 }
 
 std::string bar_chart(const std::string& title, const std::vector<Bar>& bars) {

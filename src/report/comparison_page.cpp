@@ -3,11 +3,11 @@
 #include <cmath>
 #include <cstdio>
 
-#include "chart.h"
 #include "curves.h"
 #include "page.h"
 #include "snell/core/text.h"
 #include "snell/io/files.h"
+#include "snell/report/chart.h"
 
 namespace snell::report {
 

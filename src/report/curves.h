@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "chart.h"
+#include "snell/report/chart.h"
 
 namespace snell::report {
 

@@ -9,11 +9,21 @@ namespace snell::report {
 
 using core::str;
 
-static constexpr const char* kStyle = R"css(
+static constexpr const char* kColours = R"css(
 :root{--bg:#fcfcfb;--card:#fff;--fg:#1d2228;--soft:#5b6570;--rule:#e3e6e9;--accent:#0b6bcb;
 --c0:#0b6bcb;--c1:#d1570d;--c2:#14855c;--c3:#a4439b;--c4:#8a6d00;--c5:#c2334d;--good:#14855c;--bad:#c2334d}
 @media(prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1b1f24;--fg:#e6e9ec;--soft:#9aa4af;--rule:#2e343b;
 --accent:#6cb2f7;--c0:#6cb2f7;--c1:#f2975a;--c2:#55c99b;--c3:#d990d1;--c4:#d8bc4a;--c5:#f0788c;--good:#55c99b;--bad:#f0788c}}
+)css";
+
+static constexpr const char* kChartStyle = R"css(
+.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}.tick,.label{fill:var(--soft)}.name,.value{fill:var(--fg);font-size:13px}
+.mark{stroke:var(--soft);stroke-dasharray:3 4;stroke-width:1.5}
+.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.line.faint{opacity:.3;stroke-width:1}.hover{opacity:0}.hover:hover{opacity:.7}
+.dot:hover{r:5}
+)css";
+
+static constexpr const char* kPageStyle = R"css(
 *{box-sizing:border-box}
 body{margin:0 auto;padding:32px 20px 60px;max-width:1080px;background:var(--bg);color:var(--fg);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
@@ -31,10 +41,6 @@ figcaption{font-weight:600}
 svg{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;color:var(--soft);font-size:.85rem;margin:2px 0 6px}
 .legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
-.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}.tick,.label{fill:var(--soft)}.name,.value{fill:var(--fg);font-size:13px}
-.mark{stroke:var(--soft);stroke-dasharray:3 4;stroke-width:1.5}
-.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.line.faint{opacity:.3;stroke-width:1}.hover{opacity:0}.hover:hover{opacity:.7}
-.dot:hover{r:5}
 .row{fill:transparent}.row:hover{fill:var(--soft);fill-opacity:.12}
 .legend .shade{border:1px solid var(--rule)}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px}
@@ -110,25 +116,30 @@ std::string base64(std::string_view bytes) {
   return out;
 }
 
-std::string document(const std::string& title, const std::string& body) {
+std::string chart_style() {
   std::string colours;
   for (int i = 0; i < 6; ++i) {
     colours += str(".line.s", i, "{stroke:var(--c", i, ")}circle.s", i, "{fill:var(--c", i, ")}.b", i, "{fill:var(--c",
                    i, ");background:var(--c", i, ")}\n");
   }
+  return str(kColours, kChartStyle, colours);
+}
+
+std::string document(const std::string& title, const std::string& body) {
+  std::string shades;
   // Nine shades from the card's colour to the full one.
   for (int i = 0; i < 9; ++i) {
     const double part = i == 0 ? 0.05 : 0.1 + 0.9 * i / 8;
-    colours += str("path.h", i, "{fill:var(--c0);fill-opacity:", part, "}.shade.h", i,
-                   "{background:color-mix(in srgb,var(--c0) ", 100 * part, "%,var(--card))}\n");
+    shades += str("path.h", i, "{fill:var(--c0);fill-opacity:", part, "}.shade.h", i,
+                  "{background:color-mix(in srgb,var(--c0) ", 100 * part, "%,var(--card))}\n");
   }
   return str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">",
              "<meta name=\"color-scheme\" content=\"light dark\">",
              "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src "
              "'unsafe-inline';img-src data:\">",
-             "<title>", escaped(title), "</title><style>", kStyle, colours, "</style></head><body>\n", body,
-             "</body></html>\n");
+             "<title>", escaped(title), "</title><style>", chart_style(), kPageStyle, shades, "</style></head><body>\n",
+             body, "</body></html>\n");
 }
 
 std::string html_table(const Table& table) {

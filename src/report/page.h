@@ -14,6 +14,9 @@ std::string escaped(std::string_view text);
 
 std::string base64(std::string_view bytes);
 
+// The style sheet of charts, with the colours that pages share.
+std::string chart_style();
+
 // A whole document.
 std::string document(const std::string& title, const std::string& body);
 

@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <limits>
 
-#include "chart.h"
 #include "curves.h"
 #include "page.h"
 #include "snell/core/text.h"
 #include "snell/io/files.h"
+#include "snell/report/chart.h"
 #include "sparsity_map.h"
 
 namespace snell::report {

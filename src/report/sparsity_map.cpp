@@ -7,10 +7,10 @@
 #include <limits>
 #include <vector>
 
-#include "chart.h"
 #include "curves.h"
 #include "page.h"
 #include "snell/core/text.h"
+#include "snell/report/chart.h"
 #include "snell/report/table.h"
 
 namespace snell::report {

@@ -1,9 +1,7 @@
 #include "snell/train/trainer.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <thread>
 
 #include "resume.h"
 #include "snell/core/hash.h"
@@ -14,18 +12,10 @@
 #include "snell/train/ema.h"
 #include "snell/train/model.h"
 #include "snell/train/schedule.h"
+#include "snell/train/threads.h"
 
 namespace snell::train {
 namespace {
-
-void set_threads(const RunConfig& config, const dist::ControlPlane& control) {
-  if (config.threads > 0) {
-    at::set_num_threads(static_cast<int>(config.threads));
-  } else if (std::getenv("OMP_NUM_THREADS") == nullptr) {
-    const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    at::set_num_threads(std::max(1, cores / control.local_size()));
-  }
-}
 
 std::unique_ptr<data::DataLoader> make_train_loader(std::shared_ptr<const data::SampleSource> source,
                                                     const JobConfig& config, const dist::ControlPlane& control,
@@ -64,7 +54,7 @@ class Trainer::Run {
  public:
   Run(const JobConfig& config, std::string config_json, dist::ControlPlane& control)
       : config_(config), config_json_(std::move(config_json)), control_(control) {
-    set_threads(config.run, control);
+    set_threads(config.run, control.local_size());
     place_ = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
     control.all_or_none([&] { open_data(); });
     communicator_ = dist::make_communicator(config.dist, control, place_.device);

@@ -29,6 +29,9 @@ struct LineChart {
 // "" when no series has a finite point. Long series are thinned, keeping each stretch's lowest and highest point.
 std::string line_chart(const LineChart& chart);
 
+// The same as a file of its own, with title and legend in the picture; light and dark. "" where line_chart() is.
+std::string standalone_svg(const LineChart& chart);
+
 struct Bar {
   std::string name;
   double value = 0;  // not finite: no bar
