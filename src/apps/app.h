@@ -26,6 +26,7 @@ void add_compare(CLI::App& app, Action& chosen);
 void add_inspect(CLI::App& app, Action& chosen);
 void add_doctor(CLI::App& app, Action& chosen);
 void add_bench(CLI::App& app, Action& chosen);
+void add_plan(CLI::App& app, Action& chosen);
 
 // Which of a run's weights a command looks at.
 struct WhichWeights {

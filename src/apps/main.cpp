@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   apps::add_inspect(app, chosen);
   apps::add_doctor(app, chosen);
   apps::add_bench(app, chosen);
+  apps::add_plan(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

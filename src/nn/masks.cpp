@@ -19,6 +19,7 @@ void fill_sample(T* out, int64_t count, float p, T kept, core::StreamKey key) {
 void fill(at::Tensor& out, int64_t batch, int64_t per_sample, double p, const core::StepContext& context,
           core::Purpose purpose, uint32_t layer) {
   core::check(p >= 0 && p < 1, core::str("a dropout rate must lie in [0, 1), got ", p));
+  if (out.is_meta()) return;  // shapes alone (snell plan)
   if (out.is_cuda()) {
 #ifdef SNELL_WITH_CUDA
     return fill_dropout_factors_cuda(out, batch, per_sample, p, context, purpose, layer);

@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "snell/nn/attention.h"
 #include "snell/nn/init.h"
 
 namespace snell::nn {
@@ -57,8 +58,7 @@ at::Tensor SwinBlock::attention(const at::Tensor& x_BVNC, const core::StepContex
   const at::Tensor qkv = qkv_->forward(x_BVNC, context)
                              .view({windows, tokens, 3, shape_.num_heads, features / shape_.num_heads})
                              .permute({2, 0, 3, 1, 4});
-  const at::Tensor out =
-      at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], in_type_of(qkv, score_bias(x_BVNC.size(0))));
+  const at::Tensor out = nn::attention(qkv[0], qkv[1], qkv[2], in_type_of(qkv, score_bias(x_BVNC.size(0))));
   return proj_->forward(out.transpose(1, 2).reshape(x_BVNC.sizes()), context);
 }
 

@@ -1,6 +1,7 @@
 // Legend: B batch, C H W image, P patch side, N tokens, D features, E features of a head, M hidden features of the MLP.
 #include "snell/nn/vit.h"
 
+#include "snell/nn/attention.h"
 #include "snell/nn/init.h"
 
 namespace snell::nn {
@@ -33,7 +34,7 @@ at::Tensor VitBlock::attention(const at::Tensor& x_BND, const core::StepContext&
   const at::Tensor qkv_3BHNE = qkv_->forward(x_BND, context, norm1_.as_prologue())
                                    .view({batch, tokens, 3, num_heads_, features / num_heads_})
                                    .permute({2, 0, 3, 1, 4});
-  const at::Tensor out_BHNE = at::scaled_dot_product_attention(qkv_3BHNE[0], qkv_3BHNE[1], qkv_3BHNE[2]);
+  const at::Tensor out_BHNE = nn::attention(qkv_3BHNE[0], qkv_3BHNE[1], qkv_3BHNE[2]);
   return proj_->forward(out_BHNE.transpose(1, 2).reshape({batch, tokens, features}), context);
 }
 

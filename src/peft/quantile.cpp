@@ -27,6 +27,12 @@ Neighbours select_on_host(const at::Tensor& values, int64_t below) {
   return {scalar(*nth), scalar(nth + 1 == scratch.end() ? *nth : *std::min_element(nth + 1, scratch.end()))};
 }
 
+// What selecting on the host allocates (snell plan).
+Neighbours select_nothing(const at::Tensor& flat) {
+  const at::Tensor scratch = at::empty_like(flat);
+  return {at::empty({}, flat.options()), at::empty({}, flat.options())};
+}
+
 Neighbours select_on_device(const at::Tensor& flat, int64_t below) {
   const at::Tensor nan = at::full({}, std::numeric_limits<double>::quiet_NaN(), flat.options());
   const at::Tensor has_nan = flat.isnan().any();
@@ -50,6 +56,7 @@ at::Tensor matrix_quantile(const at::Tensor& values, double q) {
   const at::Tensor flat = values.detach().contiguous().view(-1);
   const QuantileRank rank = quantile_rank(q, flat.numel(), flat.scalar_type());
   const auto select = [&] {
+    if (flat.is_meta()) return select_nothing(flat);
     if (!flat.is_cpu()) return select_on_device(flat, rank.below);
     return AT_DISPATCH_FLOATING_TYPES(flat.scalar_type(), "quantile",
                                       [&] { return select_on_host<scalar_t>(flat, rank.below); });

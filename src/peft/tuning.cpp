@@ -231,11 +231,9 @@ TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterCon
     model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(full),
                                        {full ? place.trainable_dtype() : place.dtype, place.device});
   }
-  if (!place.device.is_meta()) {
-    model.backbone->init_published(seed);
-    model.backbone->init_head(seed);
-    for (auto& named : model.branches) named.branch->init(seed);
-  }
+  model.backbone->init_published(seed);
+  model.backbone->init_head(seed);
+  for (auto& named : model.branches) named.branch->init(seed);
   select_trainable(*model.backbone, adapter);
   return model;
 }

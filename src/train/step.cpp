@@ -48,9 +48,8 @@ at::Tensor cross_entropy_sum(const at::Tensor& logits_BK, const at::Tensor& targ
   return at::cross_entropy_loss(logits_BK, targets, {}, at::Reduction::Sum, /*ignore_index=*/-100, label_smoothing);
 }
 
-StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t seed, int64_t step) {
-  const core::Timer timer;
-  std::vector<at::Tensor> losses, corrects;
+StepTensors compute_gradients(const StepParts& parts, const data::Batch& batch, uint64_t seed, int64_t step) {
+  StepTensors out;
   for (size_t i = 0; i < batch.shards.size(); ++i) {
     const data::Shard& shard = batch.shards[i];
     const core::StepContext context{seed, static_cast<uint32_t>(step), shard.slots.empty() ? 0 : shard.slots.front(),
@@ -58,19 +57,25 @@ StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t 
     parts.reducer.begin(shard.id, i + 1 == batch.shards.size());
     const ShardResult result = run_shard(parts, shard, batch.global_count, context);
     parts.reducer.end();
-    losses.push_back(result.loss.to(at::kDouble));
-    corrects.push_back(result.correct);
+    out.losses.push_back(result.loss.to(at::kDouble));
+    out.corrects.push_back(result.correct);
   }
   parts.reducer.finish();
   if (parts.scaler != nullptr) parts.scaler->unscale(parts.model.trainable());
-  const at::Tensor norm = parts.optimizer.clip(parts.config.clip_norm);
+  out.grad_norm = parts.optimizer.clip(parts.config.clip_norm);
+  return out;
+}
+
+StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t seed, int64_t step) {
+  const core::Timer timer;
+  const StepTensors tensors = compute_gradients(parts, batch, seed, step);
 
   // The one place where the host waits for the device: a step that is not finite must not be taken by any rank.
-  const double grad_norm = norm.item<double>();
-  const Tally total =
-      sum_over_ranks(Tally{at::stack(losses).sum().item<double>(), at::stack(corrects).sum().item<int64_t>(),
-                           core::stop_signal(), std::isfinite(grad_norm) ? 0 : 1},
-                     parts.control);
+  const double grad_norm = tensors.grad_norm.item<double>();
+  const Tally total = sum_over_ranks(
+      Tally{at::stack(tensors.losses).sum().item<double>(), at::stack(tensors.corrects).sum().item<int64_t>(),
+            core::stop_signal(), std::isfinite(grad_norm) ? 0 : 1},
+      parts.control);
   StepStats stats;
   stats.loss = total.loss;
   stats.grad_norm = grad_norm;

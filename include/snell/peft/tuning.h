@@ -57,7 +57,7 @@ struct TunedModel {
 
 // Builds the backbone with `adapter` entered into its projections. Published tensors are initialised from `seed` (a
 // weight file is loaded over them afterwards), adapters and head too. Warns of patterns that matched nothing. On the
-// meta device nothing is allocated or initialised: names, shapes and types alone.
+// meta device nothing is computed: names, shapes and types alone.
 TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterConfig& adapter, int64_t num_classes,
                             uint64_t seed, const nn::TensorPlace& place);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "snell/data/batch.h"
 #include "snell/dist/control_plane.h"
@@ -38,7 +39,16 @@ struct StepParts {
   LossScaler* scaler = nullptr;  // float16's
 };
 
-// Forward and backward over this rank's shards, the all-reduce, and the update. Collective.
+// What the gradients' part of a step yields, on the device and not waited for.
+struct StepTensors {
+  std::vector<at::Tensor> losses, corrects;  // 0-d, of each shard of this rank
+  at::Tensor grad_norm;                      // 0-d, before clipping
+};
+
+// Forward and backward over this rank's shards, the all-reduce, and clipping: all of a step but the update. Collective.
+StepTensors compute_gradients(const StepParts& parts, const data::Batch& batch, uint64_t seed, int64_t step);
+
+// compute_gradients() and the update. Collective.
 StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t seed, int64_t step);
 
 }  // namespace snell::train
