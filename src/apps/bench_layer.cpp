@@ -77,7 +77,7 @@ struct Passes {
   std::function<void()> forward, backward;
 };
 
-// The one place that knows how a layer's ΔW [I, O] is made, and how made again to get the factors' gradients.
+// The one place that knows how a layer's W0 + ΔWᵀ [O, I] is made, and how made again to get the factors' gradients.
 Passes passes_of(const Method& m, int64_t in, int64_t out, const nn::TensorPlace& place) {
   peft::AdapterConfig config;
   config.name = m.adapter;
@@ -90,9 +90,14 @@ Passes passes_of(const Method& m, int64_t in, int64_t out, const nn::TensorPlace
   branch->init(/*seed=*/0);
   const auto& delta = dynamic_cast<const peft::DeltaBranch&>(*branch).delta();
   const auto kept = std::make_shared<at::Tensor>();
-  const at::Tensor grad_IO = at::randn({in, out}, place.trainable_options());
-  return {[branch, &delta, kept] { *kept = delta.merge({}).threshold; },
-          [branch, &delta, kept, grad_IO] { delta.factor_grads(delta.merge(*kept), grad_IO); }};
+  const at::Tensor frozen_OI = at::randn({out, in}, place.options()), weight_OI = at::empty_like(frozen_OI);
+  const at::Tensor grad_OI = at::randn({out, in}, place.trainable_options());
+  return {[=, &delta] { *kept = delta.merge_into(weight_OI, frozen_OI, {}); },
+          [=, &delta] {
+            branch->factors();  // keeps the branch, which `delta` is part of
+            delta.merge_into(weight_OI, frozen_OI, *kept);
+            delta.factor_grads(grad_OI, *kept);
+          }};
 }
 
 struct Measured {
