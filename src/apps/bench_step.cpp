@@ -195,11 +195,11 @@ std::string text_of(const ordered_json& result) {
                        {"trainable", "trainable"},
                        {"median", "seconds a step", 3},
                        {"min", "least", 3},
-                       {"full", "x full"},
-                       {"frozen", "x frozen"},
+                       {"full", "time, x full"},
+                       {"frozen", "time, x frozen"},
                        {"model", "model, MB", 0},
                        {"peak", "peak above it, MB", 0},
-                       {"memory", "x full"}});
+                       {"memory", "memory, x full"}});
   const auto megabytes = [](const ordered_json& bytes) {
     return bytes.is_null() ? nlohmann::json() : nlohmann::json(std::llround(bytes.get<double>() / 1e6));
   };
