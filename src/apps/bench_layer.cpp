@@ -2,7 +2,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/randn.h>
 
+#include <algorithm>
 #include <charconv>
+#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -101,6 +103,7 @@ Passes passes_of(const Method& m, int64_t in, int64_t out, const nn::TensorPlace
 }
 
 struct Measured {
+  std::string device;
   int64_t in, out;
   std::vector<double> forward, backward;  // seconds of each pass
   std::optional<int64_t> peak_bytes;      // of both passes, above the factors and dL/dΔW
@@ -119,7 +122,7 @@ Measured measure(const Method& m, int64_t in, int64_t out, int64_t repeats, int6
     train::wait_for(place.device);
     return timer.seconds();
   };
-  Measured result{in, out, {}, {}, {}};
+  Measured result{place.device.str(), in, out, {}, {}, {}};
   for (int64_t i = -warmup; i < repeats; ++i) {
     const double forward = seconds_of(passes.forward), backward = seconds_of(passes.backward);
     if (i < 0) continue;
@@ -144,7 +147,9 @@ ordered_json json_of(const Measured& m) {
           {"peak_bytes", m.peak_bytes ? ordered_json(*m.peak_bytes) : ordered_json()}};
 }
 
-ordered_json json_of(const Method& m, int64_t repeats, ordered_json layers) {
+ordered_json json_of(const Method& m, int64_t repeats, const std::vector<Measured>& measured) {
+  ordered_json layers = ordered_json::array();
+  for (const auto& layer : measured) layers.push_back(json_of(layer));
   return {{"version", core::version()},
           {"adapter", m.adapter},
           {"rank", m.rank},
@@ -153,7 +158,7 @@ ordered_json json_of(const Method& m, int64_t repeats, ordered_json layers) {
           {"sparsity", m.sparsity},
           {"sparsifier", m.sparsifier},
           {"dtype", m.dtype},
-          {"device", m.device},
+          {"device", measured.front().device},
           {"threads", at::get_num_threads()},
           {"repeats", repeats},
           {"layers", std::move(layers)}};
@@ -177,7 +182,8 @@ std::string text_of(const ordered_json& result) {
                peak.is_null() ? nlohmann::json() : nlohmann::json(peak.get<double>() / 1e6)});
   }
   return str(table.text(), "\n", result.at("adapter").get<std::string>(), ", rank ", result.at("rank"), ", sparsity ",
-             result.at("sparsity"), ", ", result.at("dtype").get<std::string>(), ", ", result.at("threads"),
+             result.at("sparsity"), ", ", result.at("dtype").get<std::string>(), " on ",
+             result.at("device").get<std::string>(), ", ", result.at("threads"),
              result.at("threads") == 1 ? " thread; " : " threads; ", "medians of ", result.at("repeats"), "\n");
 }
 
@@ -202,7 +208,7 @@ int run_layer(const Options& o) {
   const auto s = read_settings<LayerSettings>(o.settings);
   set_threads(s.method);
   const Measured measured = measure(s.method, s.in, s.out, s.repeats, s.warmup);
-  return tell(json_of(s.method, s.repeats, ordered_json::array({json_of(measured)})), o.json);
+  return tell(json_of(s.method, s.repeats, {measured}), o.json);
 }
 
 std::pair<int64_t, int64_t> parse_size(const std::string& text) {
@@ -241,13 +247,13 @@ int run_growth(const Options& o) {
   std::vector<std::pair<int64_t, int64_t>> sizes;
   for (const auto& text : s.sizes) sizes.push_back(parse_size(text));
   set_threads(s.method);
-  ordered_json layers = ordered_json::array();
+  std::vector<Measured> layers;
   for (const auto& [in, out] : sizes) {
-    layers.push_back(json_of(measure(s.method, in, out, s.repeats, s.warmup)));
-    std::cerr << str(in, "x", out, ": forward ", layers.back().at("forward_seconds"), " s, backward ",
-                     layers.back().at("backward_seconds"), " s\n");
+    layers.push_back(measure(s.method, in, out, s.repeats, s.warmup));
+    std::cerr << str(in, "x", out, ": forward ", median(layers.back().forward), " s, backward ",
+                     median(layers.back().backward), " s\n");
   }
-  const ordered_json result = json_of(s.method, s.repeats, std::move(layers));
+  const ordered_json result = json_of(s.method, s.repeats, layers);
   if (!o.svg.empty()) draw(o.svg, result);
   return tell(result, o.json);
 }

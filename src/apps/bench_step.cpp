@@ -1,11 +1,17 @@
 // snell bench step: time and memory of one whole training step, method by method.
+#include <strings.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "bench.h"
 #include "row_process.h"
+#include "snell/core/log.h"
 #include "snell/core/version.h"
 #include "snell/report/table.h"
 
@@ -14,6 +20,11 @@ namespace {
 
 using core::str;
 using nlohmann::ordered_json;
+
+// OpenMP's threads look out for work for some 10 ms after a row's step before they sleep; only then is the next row's
+// step undisturbed. With OMP_WAIT_POLICY=passive they would sleep at once, but a training run has it not, so a step
+// would be another than the trainer's.
+constexpr std::chrono::milliseconds kSettling{50};
 
 struct Row {
   std::string name, about;
@@ -32,6 +43,11 @@ const std::vector<Row> kRows = {
      "SNELL-32 with the recipes' dropout and drop path",
      {"adapter=snell32", "adapter.sparsity=0.9", "adapter.dropout=0.1", "adapter.drop_path=0.1",
       "backbone.drop_path=0.1"}},
+    {"snell_checkpoint",
+     "SNELL-32, nothing dropped, blocks computed again in the backward pass",
+     {"adapter=snell32", "adapter.sparsity=0.9", "adapter.dropout=0", "adapter.drop_path=0",
+      "backbone.checkpoint_blocks=true"},
+     /*by_default=*/false},
     {"lora", "LoRA-32, nothing dropped", {"adapter=lora", "adapter.dropout=0", "adapter.drop_path=0"}},
     {"lora_recipe",
      "LoRA-32 with the recipes' dropout and drop path",
@@ -117,6 +133,7 @@ std::vector<Measured> measure(const StepSettings& s, const Options& o) {
     for (size_t i = 0; i < processes.size(); ++i) {
       const auto answer = processes[i]->ask(kStepRequest);
       const double seconds = answer.at("seconds");
+      std::this_thread::sleep_for(kSettling);
       out[i].peak_bytes = answer.at("peak_bytes");
       told += str(" ", out[i].row->name, " ", std::round(seconds * 1000) / 1000);
       if (round < 0) continue;
@@ -178,11 +195,11 @@ std::string text_of(const ordered_json& result) {
                        {"trainable", "trainable"},
                        {"median", "seconds a step", 3},
                        {"min", "least", 3},
-                       {"full", "x full"},
-                       {"frozen", "x frozen"},
+                       {"full", "time, x full"},
+                       {"frozen", "time, x frozen"},
                        {"model", "model, MB", 0},
                        {"peak", "peak above it, MB", 0},
-                       {"memory", "x full"}});
+                       {"memory", "memory, x full"}});
   const auto megabytes = [](const ordered_json& bytes) {
     return bytes.is_null() ? nlohmann::json() : nlohmann::json(std::llround(bytes.get<double>() / 1e6));
   };
@@ -194,7 +211,7 @@ std::string text_of(const ordered_json& result) {
   return str(table.text(), "\n", result.at("backbone").get<std::string>(), ", batch ", result.at("batch"), ", ",
              result.at("dtype").get<std::string>(), " on ", result.at("device").get<std::string>(), ", ",
              result.at("threads"), result.at("threads") == 1 ? " thread; " : " threads; ", result.at("rounds"),
-             " rounds after ", result.at("warmup"), " to warm up; medians\n");
+             result.at("rounds") == 1 ? " round" : " rounds", " after ", result.at("warmup"), " to warm up; medians\n");
 }
 
 int measure_and_tell(const StepSettings& s, const Options& o, const Job& job) {
@@ -219,6 +236,9 @@ int run(const Options& o) {
   if (!o.row.empty()) return run_bench_row(job_of_row(row_of(o.row), o.config_dir, overrides), settings.classes);
   std::vector<Job> jobs;  // what is wrong with a config is told before anything starts
   for (const auto& name : settings.rows) jobs.push_back(job_of_row(row_of(name), o.config_dir, overrides));
+  if (const char* policy = std::getenv("OMP_WAIT_POLICY"); policy != nullptr && ::strcasecmp(policy, "active") == 0) {
+    core::log_warning("OMP_WAIT_POLICY=active keeps rows busy that wait for their turn; the times mean little");
+  }
   try {
     return measure_and_tell(settings, o, jobs.front());
   } catch (const RowDied& death) {

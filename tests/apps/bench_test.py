@@ -58,7 +58,7 @@ def check_choices():
     assert row["row"] == "lora" and row["time_to_full"] is None and row["memory_to_full"] is None, row
     assert told["dtype"] == "bfloat16" and told["classes"] == 1000, told
     text = run("step", "rows=frozen,full", "rounds=1", *TINY)
-    assert "x frozen" in text.stdout and "batch 2, float32 on cpu, 1 thread; 1 rounds" in text.stdout, text.stdout
+    assert "time, x frozen" in text.stdout and "batch 2, float32 on cpu, 1 thread; 1 round after 1 to warm up" in text.stdout, text.stdout
     assert "round 1 of 1: frozen" in text.stderr, text.stderr
 
 

@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 
-COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/tuning.md", "docs/weights.md")
+COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/tuning.md", "docs/weights.md", "bench/README.md")
 MADE_LATER = (".deps", "build", "data", "runs", "my_images")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)")
@@ -55,7 +55,7 @@ def check_commands(root):
 
 def check_paths(root):
     tops = {entry.name for entry in root.iterdir()}
-    for document in sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "slurm").glob("*.md")]):
+    for document in sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "slurm").glob("*.md"), *(root / "bench").glob("*.md")]):
         text = BLOCK.sub("", document.read_text(encoding="utf-8"))
         where = document.relative_to(root)
         for target in LINK.findall(text):

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "report/support.h"
+#include "snell/report/chart.h"
 #include "snell/report/metrics.h"
 
 namespace snell::report {
@@ -237,6 +238,20 @@ TEST(Html, Comparison) {
   }
   EXPECT_EQ(count_of(page, "<svg"), 4u);
   EXPECT_EQ(comparison_table(rows).json()[2]["accuracy"], nullptr);
+}
+
+TEST(Html, AChartAsAFileOfItsOwn) {
+  LineChart chart{"a < b", "x", "y", {{"first"}, {"second & last"}}, {}};
+  EXPECT_EQ(standalone_svg(chart), "");
+  chart.series[0].points = {{0, 1}, {1, 2}};
+  chart.series[1].points = {{0, 2}, {1, kNan}};
+  const std::string svg = standalone_svg(chart);
+  EXPECT_THAT(svg, ::testing::StartsWith("<svg xmlns=\"http://www.w3.org/2000/svg\""));
+  for (const char* part : {"a &lt; b", "second &amp; last", "prefers-color-scheme:dark", "<style>"}) {
+    EXPECT_THAT(svg, HasSubstr(part));
+  }
+  EXPECT_EQ(count_of(svg, "<circle"), 3u);
+  EXPECT_EQ(count_of(svg, "<svg"), count_of(svg, "</svg>"));
 }
 
 }  // namespace

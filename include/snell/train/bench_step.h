@@ -1,8 +1,12 @@
 // The trainer's own step without a data set: to measure it.
 #pragma once
 
+#include <c10/core/Device.h>
+
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "snell/train/job_config.h"
 #include "snell/train/step.h"
