@@ -46,10 +46,10 @@ def make_data(program, folder):
 
 
 def compare(program, folder, data, name, overrides):
-    """Plan and run of one configuration: (planned MB, measured MB, the program's own MB)."""
+    """Plan and run of one configuration: the plan's JSON and the measured MB."""
     arguments = [*COMMON, f"data.file={data}", f"run.dir={folder / name}", *overrides]
     plan = json.loads(program.run("plan", *arguments, "--json").stdout)
-    program.run("train", *arguments)
+    program.run("train", *arguments, timeout=3600)
     finish = support.events(folder / name / "metrics.jsonl", "finish")[-1]
     return plan, finish["peak_memory_mb"]
 

@@ -45,6 +45,7 @@ train::PlanRequest request_of(const train::JobConfig& config, const Options& o) 
   train::PlanRequest request;
   request.num_classes = o.classes.value_or(kClassesOfImageNet);
   request.num_ranks = o.ranks;
+  request.with_slack = config.run.device != "cuda";
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(config.data.file, ignored)) return request;
   const data::DatasetInfo info = data::describe_dataset(config.data.file);
@@ -76,7 +77,7 @@ report::Table table_of(const train::MemoryPlan& plan, int64_t program) {
   row("activations", peak.of(MemoryUse::kForward));
   row("working memory of the backward pass", peak.of(MemoryUse::kBackward));
   row("working memory of the update", peak.of(MemoryUse::kOther));
-  row("held by the C library's allocator", peak.slack);
+  row("freed, but kept by the C library", peak.slack);
   row("program and libraries", program);
   row("total a rank", peak.total() + program);
   return table;
@@ -117,9 +118,9 @@ int run(const Options& o) {
   return with_mpi([&](dist::ControlPlane&) {
     const Job job = compose_job(o.config_dir, with_data(o.overrides));
     if (job.config.run.threads > 0) at::set_num_threads(static_cast<int>(job.config.run.threads));
-    const train::PlanRequest request = request_of(job.config, o);
-    const train::MemoryPlan plan = train::plan_memory(job.config, request);
-    const int64_t program = train::measure_program(job.config);
+    const bool cuda = job.config.run.device == "cuda";
+    const train::MemoryPlan plan = train::plan_memory(job.config, request_of(job.config, o));
+    const int64_t program = cuda ? 0 : train::measure_program(job.config);
     const double total = total_mb(plan, program);
     const double limit = o.limit_mb > 0 ? o.limit_mb : machine_mb() / static_cast<double>(o.ranks);
     const report::Table table = table_of(plan, program);
@@ -128,6 +129,9 @@ int run(const Options& o) {
         {"fits", total <= limit}, {"largest_phase", plan.largest().name}, {"phases", nlohmann::ordered_json::object()},
         {"memory", table.json()}};
     std::string text = table.text() + str("\nlargest in     ", plan.largest().name, "\n");
+    if (cuda) {
+      text += "On a GPU: tensors alone. CUDA's context and what its allocator keeps come on top; not measured.\n";
+    }
     for (const auto& phase : plan.phases) json["phases"][phase.name] = megabytes(phase.count.total() + program);
     if (total > limit) {
       text +=

@@ -103,7 +103,7 @@ data::BatchPlan batch_plan(int64_t samples, int64_t batch_size, int64_t shards, 
 class Simulation {
  public:
   Simulation(const JobConfig& config, const PlanRequest& request)
-      : config_(config), request_(request), place_{compute_dtype(config.run), at::kMeta} {}
+      : config_(config), request_(request), place_{compute_dtype(config.run), at::kMeta}, memory_(request.with_slack) {}
 
   MemoryPlan run() {
     make();

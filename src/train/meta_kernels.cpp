@@ -30,6 +30,9 @@ std::tuple<Tensor, Tensor, Tensor> layer_norm_backward(const Tensor& grad, const
   return out;
 }
 
+// What oneDNN takes for a weight's gradient, in weights: measured for the backbones' first convolutions.
+constexpr int64_t kGradientScratch = 4;
+
 // oneDNN's: channels last where either operand has it, and each operand is brought to that layout.
 at::MemoryFormat conv_format(const Tensor& x, const Tensor& weight) {
   const bool last = x.suggest_memory_format() == at::MemoryFormat::ChannelsLast ||
@@ -46,7 +49,9 @@ Tensor convolution(const Tensor& x, const Tensor& weight, MaybeTensor, IntArrayR
     const auto of = [i](IntArrayRef both) { return both[both.size() == 1 ? 0 : i]; };
     return (x.size(dim) + 2 * of(padding) - weight.size(dim)) / of(stride) + 1;
   };
-  return at::empty({x.size(0), weight.size(0), side(0), side(1)}, x.options().memory_format(format));
+  const std::array<int64_t, 4> shape{x.size(0), weight.size(0), side(0), side(1)};
+  Tensor blocked = format == at::MemoryFormat::Contiguous ? at::empty(shape, x.options()) : Tensor();
+  return at::empty(shape, x.options().memory_format(format));
 }
 
 std::tuple<Tensor, Tensor, Tensor> convolution_backward(const Tensor& grad, const Tensor& x, const Tensor& weight,
@@ -57,7 +62,10 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(const Tensor& grad, cons
   const Tensor grad_in = grad.contiguous(format), in = x.contiguous(format), kernel = weight.contiguous(format);
   std::tuple<Tensor, Tensor, Tensor> out;
   if (wanted[0]) std::get<0>(out) = at::empty_like(in);
-  if (wanted[1]) std::get<1>(out) = at::empty_like(kernel);
+  if (wanted[1]) {
+    const Tensor scratch = at::empty({kGradientScratch * weight.numel()}, weight.options());
+    std::get<1>(out) = at::empty_like(kernel);
+  }
   if (wanted[2]) std::get<2>(out) = at::empty(*bias_sizes, weight.options());
   return out;
 }
@@ -74,11 +82,12 @@ std::tuple<Tensor, Tensor> flash_attention(const Tensor& q, const Tensor&, const
   return {out, at::empty({q.size(0), q.size(2), q.size(1)}, sums).transpose(1, 2)};
 }
 
-std::tuple<Tensor, Tensor, Tensor> flash_attention_backward(const Tensor&, const Tensor& q, const Tensor& k,
+std::tuple<Tensor, Tensor, Tensor> flash_attention_backward(const Tensor& grad, const Tensor& q, const Tensor& k,
                                                             const Tensor& v, const Tensor&, const Tensor&, double, bool,
                                                             MaybeTensor, std::optional<double>) {
-  Tensor grad_q = heads_inside(q), grad_k = heads_inside(k);
-  return {grad_q, grad_k, heads_inside(v)};
+  Tensor grad_q = heads_inside(q), grad_k = heads_inside(k), grad_v = heads_inside(v);
+  const Tensor grad_in = grad.contiguous();
+  return {grad_q, grad_k, grad_v};
 }
 
 // A copy a dimension.

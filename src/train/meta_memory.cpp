@@ -31,21 +31,23 @@ struct Tally {
   std::mutex mutex;
   MemoryUse use = MemoryUse::kOther;
   MemoryCount live, peak;
+  bool with_slack = true;
   int64_t held_before = 0;
-
-  int64_t in_use() const { return std::accumulate(live.bytes.begin(), live.bytes.end(), int64_t{0}); }
 
   void add(size_t bytes) {
     const std::lock_guard lock(mutex);
     live.bytes[static_cast<size_t>(use)] += static_cast<int64_t>(bytes);
-    if (bytes >= kSmallBlock) live.slack = std::max<int64_t>(0, held_of_system() - held_before - in_use());
-    if (live.total() > peak.total()) peak = live;
+    if (with_slack && bytes >= kSmallBlock) {
+      live.slack = std::max<int64_t>(0, held_of_system() - held_before - live.tensors());
+    }
+    const int64_t now = live.total(), before = peak.total();
+    if (now > before || (now == before && live.slack < peak.slack)) peak = live;
   }
   void remove(size_t bytes, MemoryUse was) {
     const std::lock_guard lock(mutex);
     live.bytes[static_cast<size_t>(was)] -= static_cast<int64_t>(bytes);
     // What is freed is not given back at once; the next allocation sees what was.
-    live.slack += static_cast<int64_t>(bytes);
+    if (with_slack) live.slack += static_cast<int64_t>(bytes);
   }
 };
 
@@ -64,13 +66,17 @@ void release(void* context) {
 
 }  // namespace
 
+int64_t MemoryCount::tensors() const {
+  return std::accumulate(bytes.begin(), bytes.end(), int64_t{0});
+}
 int64_t MemoryCount::total() const {
-  return std::accumulate(bytes.begin(), bytes.end(), slack);
+  return tensors() + slack;
 }
 
 class MetaMemory::Counter : public c10::Allocator {
  public:
-  Counter() : tally_(std::make_shared<Tally>()), before_(c10::GetAllocator(c10::kMeta)) {
+  explicit Counter(bool with_slack) : tally_(std::make_shared<Tally>()), before_(c10::GetAllocator(c10::kMeta)) {
+    tally_->with_slack = with_slack;
     ::malloc_trim(0);
     tally_->held_before = held_of_system();
     c10::SetAllocator(c10::kMeta, this, kPriority);
@@ -80,7 +86,7 @@ class MetaMemory::Counter : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* memory = nullptr;
     // A machine that has not so much address space left counts without the slack.
-    if (bytes > 0 && ::posix_memalign(&memory, kAlignment, bytes) != 0) memory = nullptr;
+    if (bytes > 0 && tally_->with_slack && ::posix_memalign(&memory, kAlignment, bytes) != 0) memory = nullptr;
     auto block = std::make_unique<Block>(Block{tally_, memory, bytes, tally_->use});
     tally_->add(bytes);
     return {nullptr, block.release(), &release, c10::Device(c10::kMeta)};
@@ -97,7 +103,7 @@ class MetaMemory::Counter : public c10::Allocator {
   c10::Allocator* before_;
 };
 
-MetaMemory::MetaMemory() : counter_(std::make_unique<Counter>()) {}
+MetaMemory::MetaMemory(bool with_slack) : counter_(std::make_unique<Counter>(with_slack)) {}
 MetaMemory::~MetaMemory() = default;
 
 void MetaMemory::set_use(MemoryUse use) {

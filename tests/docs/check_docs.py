@@ -11,7 +11,8 @@ import pathlib
 import re
 import sys
 
-COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/tuning.md", "docs/weights.md", "bench/README.md")
+COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/performance.md", "docs/tuning.md", "docs/weights.md",
+                     "bench/README.md")
 MADE_LATER = (".deps", "build", "data", "runs", "my_images")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)")

@@ -72,11 +72,11 @@ class Program:
     def __init__(self, binary, mpirun):
         self.binary, self.mpirun = binary, mpirun
 
-    def run(self, *arguments, ranks=None, environment=None, expect=0):
+    def run(self, *arguments, ranks=None, environment=None, expect=0, timeout=300):
         command = [self.binary, *map(str, arguments)]
         if ranks is not None:
             command = [*self.mpirun, "-np", str(ranks), *command]
-        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300,
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=timeout,
                               env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL)
         assert done.returncode == expect, (
             f"{' '.join(command)}\nexit code {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")

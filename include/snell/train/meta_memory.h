@@ -16,7 +16,8 @@ struct MemoryCount {
   std::array<int64_t, kNumMemoryUses> bytes{};  // by MemoryUse
   int64_t slack = 0;  // what the C library's allocator has taken from the system beyond `bytes`
   int64_t of(MemoryUse use) const { return bytes[static_cast<size_t>(use)]; }
-  int64_t total() const;  // with the slack
+  int64_t tensors() const;  // without the slack
+  int64_t total() const;    // with it
 };
 
 // While one lives, the meta device's tensors are counted. Each also reserves the memory it would take, which is never
@@ -24,7 +25,8 @@ struct MemoryCount {
 // what it keeps or cannot use again is the slack. One at a time, on one thread.
 class MetaMemory {
  public:
-  MetaMemory();
+  // Without the slack nothing is reserved and the tensors alone are counted.
+  explicit MetaMemory(bool with_slack = true);
   ~MetaMemory();
   MetaMemory(const MetaMemory&) = delete;
   MetaMemory& operator=(const MetaMemory&) = delete;
