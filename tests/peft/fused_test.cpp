@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "snell/core/error.h"
 #include "snell/peft/quantile.h"
 #include "snell/peft/weight_delta.h"
 

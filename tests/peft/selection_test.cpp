@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "peft/select_cpu.h"
+#include "snell/core/error.h"
 
 namespace snell::peft {
 namespace {
