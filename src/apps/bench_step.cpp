@@ -29,7 +29,6 @@ constexpr std::chrono::milliseconds kSettling{50};
 struct Row {
   std::string name, about;
   std::vector<std::string> overrides;
-  bool by_default = true;
 };
 
 // What a row is: its overrides on top of kCommon. A new row is a line here.
@@ -57,31 +56,29 @@ const std::vector<std::string> kCommon = {"data=imagefolder",  "data.file=none",
                                           "data.batch_size=8", "backbone=vit_base_patch16_224",
                                           "backbone.weights=", "backbone.drop_path=0"};
 
-std::vector<std::string> row_names(bool all) {
+std::vector<std::string> row_names() {
   std::vector<std::string> out;
-  for (const auto& row : kRows) {
-    if (all || row.by_default) out.push_back(row.name);
-  }
+  for (const auto& row : kRows) out.push_back(row.name);
   return out;
 }
 
 const Row& row_of(const std::string& name) {
   const auto found = std::ranges::find(kRows, name, &Row::name);
   if (found == kRows.end()) {
-    throw core::ConfigError(str("'", name, "' is no row of this benchmark; there are ", core::join(row_names(true))));
+    throw core::ConfigError(str("'", name, "' is no row of this benchmark; there are ", core::join(row_names())));
   }
   return *found;
 }
 
 struct StepSettings {
-  std::vector<std::string> rows = row_names(false);
+  std::vector<std::string> rows = row_names();
   int64_t rounds = 5;
   int64_t warmup = 1;
   int64_t classes = 1000;
 };
 
 void bind(config::Binder& b, StepSettings& s) {
-  b.field("rows", s.rows, "what is measured, one process each", config::one_of(row_names(true)));
+  b.field("rows", s.rows, "what is measured, one process each", config::one_of(row_names()));
   b.field("rounds", s.rounds, "steps of each row that count", config::in_range(1, 1e6));
   b.field("warmup", s.warmup, "steps of each row before them", config::in_range(1, 1e6));
   b.field("classes", s.classes, "outputs of the head", config::in_range(1, 1e6));

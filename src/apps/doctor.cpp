@@ -19,12 +19,14 @@
 
 #include "app.h"
 #include "snell/core/error.h"
+#include "snell/core/instruction_set.h"
 #include "snell/core/signals.h"
 #include "snell/core/version.h"
 #include "snell/dist/config.h"
 #include "snell/dist/mpi.h"
 #include "snell/io/files.h"
 #include "snell/io/hdf5.h"
+#include "snell/peft/fused.h"
 
 namespace snell::apps {
 namespace {
@@ -140,8 +142,9 @@ Outcome probe_torch(int local_size) {
     return {Status::kFail, str("LibTorch ", TORCH_VERSION, ": a matrix product on the CPU came out wrong")};
   }
   return {Status::kOk, str("LibTorch ", TORCH_VERSION, ": a matrix product is right; ", at::get_num_threads(),
-                           " threads by default, ", std::thread::hardware_concurrency(), " cores for this process, ",
-                           local_size, local_size == 1 ? " rank" : " ranks", " on the node")};
+                           " threads by default, ", core::name_of(core::best_instruction_set()), " kernels, ",
+                           std::thread::hardware_concurrency(), " cores for this process, ", local_size,
+                           local_size == 1 ? " rank" : " ranks", " on the node")};
 }
 
 Outcome probe_gpu(int local_rank, int local_size) {
@@ -158,7 +161,12 @@ Outcome probe_gpu(int local_rank, int local_size) {
   }
   const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(local_rank));
   if (!product_is_right(device)) return {Status::kFail, str("a matrix product on ", device.str(), " came out wrong")};
-  return {Status::kOk, str(gpus, gpus == 1 ? " GPU" : " GPUs", " on the node; a matrix product is right")};
+  if (!peft::cuda_kernels_agree()) {
+    return {Status::kWarn, str("the fused kernels differ from LibTorch's operations on ", device.str(),
+                               " (the warning above says where), so the slower operations serve; please report it")};
+  }
+  return {Status::kOk,
+          str(gpus, gpus == 1 ? " GPU" : " GPUs", " on the node; a matrix product and the fused kernels are right")};
 }
 
 Outcome probe_nccl() {

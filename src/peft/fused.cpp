@@ -21,15 +21,8 @@ void check(const FusedMatrix& m) {
 
 // All of the factors' type.
 void merge_here(const FusedKernel& kernel, std::vector<FusedMatrix>& matrices) {
-  const at::Device device = matrices.front().in_HIR.device();
-  if (device.is_meta()) {  // nothing is computed: what is allocated shows how much memory a step takes
-    for (auto& m : matrices) {
-      if (kernel.rule != KeepRule::kAll && !m.threshold.defined()) m.threshold = at::empty({}, m.in_HIR.options());
-    }
-    return;
-  }
 #ifdef SNELL_WITH_CUDA
-  if (device.is_cuda()) return fused_merge_cuda(kernel, matrices);
+  if (matrices.front().in_HIR.is_cuda()) return fused_merge_cuda(kernel, matrices);
 #endif
   for (auto& m : matrices) fused_merge_cpu(kernel, m);
 }
@@ -70,7 +63,6 @@ FusedGrads fused_factor_grads(const FusedKernel& kernel, const at::Tensor& in_HI
   core::check(grad_OI.is_contiguous() && grad_OI.size(0) == out_HOR.size(1) && grad_OI.size(1) == in_HIR.size(1) &&
                   grad_OI.scalar_type() == in_HIR.scalar_type(),
               "dL/dΔW must be contiguous, [out features, in features] and of the factors' type");
-  if (in_HIR.is_meta()) return {at::empty_like(in_HIR), at::empty_like(out_HOR)};
 #ifdef SNELL_WITH_CUDA
   if (in_HIR.is_cuda()) return fused_factor_grads_cuda(kernel, in_HIR, out_HOR, grad_OI, threshold);
 #endif

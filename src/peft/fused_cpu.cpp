@@ -15,6 +15,10 @@ namespace {
 // Rows of an area: enough to use a packed tile again and again, few enough for the area to stay in the cache.
 constexpr int64_t kAreaRows = 32;
 
+int norm_of(const FusedKernel& kernel) {
+  return kernel.norm_p == 2 ? 2 : 1;
+}
+
 int64_t tiles_of(int64_t columns) {
   return (columns + kTileColumns - 1) / kTileColumns;
 }
@@ -37,14 +41,8 @@ class PackedFactors {
                      .view({heads, tiles, kTileColumns, columns})
                      .permute({1, 0, 3, 2})
                      .contiguous();
-    factors_ = {heads,
-                columns,
-                padded,
-                by_column_.const_data_ptr<T>(),
-                in_HIP_.const_data_ptr<T>(),
-                out_HOP_.const_data_ptr<T>(),
-                in,
-                out_HOR.size(1)};
+    const auto data = [](const at::Tensor& t) { return t.is_meta() ? nullptr : t.const_data_ptr<T>(); };
+    factors_ = {heads, columns, padded, data(by_column_), data(in_HIP_), data(out_HOP_), in, out_HOR.size(1)};
   }
   const TileFactors<T>& operator*() const { return factors_; }
   const TileFactors<T>* operator->() const { return &factors_; }
@@ -64,7 +62,6 @@ struct MergeTask {
   const PackedFactors<T>& factors;
   int norm;
   KeepRule rule;
-  T factor;
   const T* base;
   T* weight;
 
@@ -88,8 +85,7 @@ struct MergeTask {
     for_each_area([&](const TileArea& area, int64_t at) {
       functions.merge(*factors, norm, area, weight + at, in);
       for (int64_t row = 0; row < area.rows; ++row, at += in) {
-        functions.keep(rule, threshold, factor, base == nullptr ? base : base + at, weight + at, weight + at,
-                       area.columns);
+        functions.keep(rule, threshold, base == nullptr ? base : base + at, weight + at, weight + at, area.columns);
       }
     });
   }
@@ -105,55 +101,69 @@ struct MergeTask {
     std::optional<T> found = selection.quantile();
     const T threshold = found ? *found : HostSelection<T>().quantile(weight, entries, rank);
     at::parallel_for(0, entries, 1 << 15, [&](int64_t first, int64_t last) {
-      functions.keep(rule, threshold, factor, base == nullptr ? base : base + first, weight + first, weight + first,
+      functions.keep(rule, threshold, base == nullptr ? base : base + first, weight + first, weight + first,
                      last - first);
     });
     return threshold;
   }
 };
 
-// The larger side is cut into so many parts, each with its own sums of the smaller side's factor, which are added in
-// order: a function of the shape alone, so that the bits do not depend on the number of threads. As many as leave these
-// sums at a quarter of the matrix, at most.
-int64_t parts_of(int64_t larger, int64_t rank) {
-  return std::clamp<int64_t>(larger / (4 * rank), 4, 32);
-}
+// How the matrix is cut for its gradients: along the larger side, into parts that each have sums of their own for the
+// smaller side's factor. A function of the shape alone, so that the bits do not depend on the number of threads. As
+// many parts as leave these sums at a quarter of the matrix, at most.
+struct Parts {
+  bool of_rows;  // the out features are cut, else the in features
+  int64_t side, unit, units, count;
+
+  Parts(int64_t in, int64_t outs, int64_t rank)
+      : of_rows(outs > in),
+        side(std::max(in, outs)),
+        unit(of_rows ? kTileRows : kTileColumns),
+        units((side + unit - 1) / unit),
+        count(std::min(units, std::clamp<int64_t>(side / (4 * rank), 4, 32))) {}
+  int64_t begin(int64_t part) const { return std::min(part * units / count * unit, side); }
+
+  // Calls f(area) for the areas of a part, one after the other.
+  template <class F>
+  void for_each_area(int64_t part, int64_t in, int64_t outs, const F& f) const {
+    const int64_t first_row = of_rows ? begin(part) : 0, end_row = of_rows ? begin(part + 1) : outs;
+    const int64_t first_column = of_rows ? 0 : begin(part), end_column = of_rows ? in : begin(part + 1);
+    for (int64_t row = first_row; row < end_row; row += kAreaRows) {
+      for (int64_t column = first_column; column < end_column; column += kTileColumns) {
+        f(TileArea{row, std::min(kAreaRows, end_row - row), column, std::min(kTileColumns, end_column - column)});
+      }
+    }
+  }
+};
 
 template <class T>
 FusedGrads factor_grads(const FusedKernel& kernel, const at::Tensor& in_HIR, const at::Tensor& out_HOR,
-                        const at::Tensor& grad_OI, T threshold) {
+                        const at::Tensor& grad_OI, const at::Tensor& threshold) {
   const PackedFactors<T> factors(in_HIR, out_HOR);
-  const auto& functions = tile_functions<T>(core::best_instruction_set());
   const int64_t in = factors->in_features, outs = factors->out_features;
-  const bool cut_out = outs > in;
-  const int64_t unit = cut_out ? kTileRows : kTileColumns;
-  const int64_t units = ((cut_out ? outs : in) + unit - 1) / unit;
-  const int64_t parts = std::min(units, parts_of(std::max(in, outs), factors->heads * factors->columns));
-  const at::Tensor in_sums = factors.zero_sums(cut_out ? parts : 1, true);
-  const at::Tensor out_sums = factors.zero_sums(cut_out ? 1 : parts, false);
-  const T* grad = grad_OI.const_data_ptr<T>();
-  at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
-    for (int64_t part = first; part < last; ++part) {
-      const int64_t begin = part * units / parts * unit,
-                    end = std::min((part + 1) * units / parts * unit, cut_out ? outs : in);
-      const TileSums<T> sums{in_sums.mutable_data_ptr<T>() + (cut_out ? part * in_sums.stride(0) : 0),
-                             out_sums.mutable_data_ptr<T>() + (cut_out ? 0 : part * out_sums.stride(0))};
-      const int64_t row_begin = cut_out ? begin : 0, row_end = cut_out ? end : outs;
-      const int64_t column_begin = cut_out ? 0 : begin, column_end = cut_out ? in : end;
-      for (int64_t row = row_begin; row < row_end; row += kAreaRows) {
-        for (int64_t column = column_begin; column < column_end; column += kTileColumns) {
-          const TileArea area{row, std::min(kAreaRows, row_end - row), column,
-                              std::min(kTileColumns, column_end - column)};
-          functions.grads(*factors, kernel.norm_p == 2 ? 2 : 1, kernel.rule, threshold, area, grad + row * in + column,
-                          in, sums);
-        }
+  const Parts parts(in, outs, factors->heads * factors->columns);
+  const at::Tensor in_sums = factors.zero_sums(parts.of_rows ? parts.count : 1, true);
+  const at::Tensor out_sums = factors.zero_sums(parts.of_rows ? 1 : parts.count, false);
+  const auto run = [&] {
+    const auto& functions = tile_functions<T>(core::best_instruction_set());
+    const T cut = threshold.defined() ? threshold.item<T>() : T(0);
+    const T* grad = grad_OI.const_data_ptr<T>();
+    at::parallel_for(0, parts.count, 1, [&](int64_t first, int64_t last) {
+      for (int64_t part = first; part < last; ++part) {
+        const TileSums<T> sums{in_sums.mutable_data_ptr<T>() + (parts.of_rows ? part * in_sums.stride(0) : 0),
+                               out_sums.mutable_data_ptr<T>() + (parts.of_rows ? 0 : part * out_sums.stride(0))};
+        parts.for_each_area(part, in, outs, [&](const TileArea& area) {
+          functions.grads(*factors, norm_of(kernel), kernel.rule, cut, area, grad + area.row * in + area.column, in,
+                          sums);
+        });
       }
-    }
-  });
+    });
+  };
+  if (!in_HIR.is_meta()) run();
   const auto total = [&](const at::Tensor& sums) {
     at::Tensor sum = sums[0];
     for (int64_t part = 1; part < sums.size(0); ++part) sum.add_(sums[part]);
-    return sum.slice(2, 0, factors->columns).contiguous();
+    return sum.slice(2, 0, factors->columns).clone(at::MemoryFormat::Contiguous);  // not a view that keeps all parts
   };
   return {total(in_sums), total(out_sums)};
 }
@@ -164,19 +174,21 @@ void fused_merge_cpu(const FusedKernel& kernel, FusedMatrix& matrix) {
   const auto type = matrix.in_HIR.scalar_type();
   AT_DISPATCH_FLOATING_TYPES(type, "fused_merge", [&] {
     const PackedFactors<scalar_t> factors(matrix.in_HIR, matrix.out_HOR);
+    const bool selects = kernel.rule != KeepRule::kAll && !matrix.threshold.defined();
+    if (matrix.in_HIR.is_meta()) {
+      if (selects) matrix.threshold = at::empty({}, matrix.in_HIR.options());
+      return;
+    }
     const MergeTask<scalar_t> task{
         .factors = factors,
-        .norm = kernel.norm_p == 2 ? 2 : 1,
+        .norm = norm_of(kernel),
         .rule = kernel.rule,
-        .factor = static_cast<scalar_t>(matrix.factor),
         .base = matrix.base_OI.defined() ? matrix.base_OI.const_data_ptr<scalar_t>() : nullptr,
         .weight = matrix.weight_OI.mutable_data_ptr<scalar_t>()};
-    if (kernel.rule == KeepRule::kAll) {
-      task.merge_and_keep(0);
-    } else if (matrix.threshold.defined()) {
-      task.merge_and_keep(matrix.threshold.item<scalar_t>());
-    } else {
+    if (selects) {
       matrix.threshold = at::scalar_tensor(task.merge_and_select(matrix.sparsity, type), matrix.in_HIR.options());
+    } else {
+      task.merge_and_keep(matrix.threshold.defined() ? matrix.threshold.item<scalar_t>() : scalar_t(0));
     }
   });
 }
@@ -184,8 +196,7 @@ void fused_merge_cpu(const FusedKernel& kernel, FusedMatrix& matrix) {
 FusedGrads fused_factor_grads_cpu(const FusedKernel& kernel, const at::Tensor& in_HIR, const at::Tensor& out_HOR,
                                   const at::Tensor& grad_OI, const at::Tensor& threshold) {
   return AT_DISPATCH_FLOATING_TYPES(in_HIR.scalar_type(), "fused_factor_grads", [&] {
-    const scalar_t cut = threshold.defined() ? threshold.item<scalar_t>() : scalar_t(0);
-    return factor_grads<scalar_t>(kernel, in_HIR, out_HOR, grad_OI, cut);
+    return factor_grads<scalar_t>(kernel, in_HIR, out_HOR, grad_OI, threshold);
   });
 }
 

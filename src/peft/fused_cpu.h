@@ -1,4 +1,4 @@
-// The CPU's side of fused.h.
+// The CPU's side of fused.h. On the meta device it allocates as on the CPU and computes nothing (snell plan).
 #pragma once
 
 #include "snell/peft/fused.h"

@@ -40,7 +40,7 @@ struct Matrix {
   T* threshold;    // where a selected one goes
   Selection<T>* selection;
   int64_t in, outs, below;  // `below`: rank of the order statistic under the quantile
-  T rank_weight, factor;
+  T rank_weight;
 };
 
 // As a kernel's argument, by value.
@@ -86,7 +86,7 @@ __device__ T merged_entry(const T (&distance)[kHeads], int heads) {
 
 template <class T, KeepRule kRule>
 __device__ T kept_entry(const Matrix<T>& m, T k, int64_t at, T threshold) {
-  const T delta = m.factor * (k * keep_scale<kRule>(k, threshold));
+  const T delta = k * keep_scale<kRule>(k, threshold);
   return m.base == nullptr ? delta : m.base[at] + delta;
 }
 
@@ -306,8 +306,7 @@ void merge(const FusedKernel& kernel, std::vector<FusedMatrix>& given) {
          in.size(1),
          out.size(1),
          0,
-         T(0),
-         static_cast<T>(from.factor)};
+         T(0)};
     if (selects) {
       from.threshold = at::empty({}, in.options());
       m.threshold = from.threshold.mutable_data_ptr<T>();

@@ -55,8 +55,8 @@ template <class T>
 struct TileFunctions {
   // K of an area into k, whose rows are `stride` apart.
   void (*merge)(const TileFactors<T>&, int norm, const TileArea&, T* k, int64_t stride);
-  // weight = base + factor·K·scale(K), element by element, for `count` of them; `k` may be `weight`; base null: zero.
-  void (*keep)(KeepRule, T threshold, T factor, const T* base, const T* k, T* weight, int64_t count);
+  // weight = base + K·scale(K), element by element, for `count` of them; `k` may be `weight`; base null: zero.
+  void (*keep)(KeepRule, T threshold, const T* base, const T* k, T* weight, int64_t count);
   // |K| of chosen entries: of (in_rows[e], out_rows[e]) for each of `count`.
   void (*sample)(const TileFactors<T>&, int norm, const int32_t* in_rows, const int32_t* out_rows, T* magnitudes,
                  int64_t count);

@@ -1,23 +1,15 @@
 // Settings that trade memory for time change no bit: block checkpointing, and keeping what was built.
 #include <gtest/gtest.h>
 
+#include "peft/small_backbone.h"
 #include "snell/peft/tuning.h"
 
 namespace snell::peft {
 namespace {
 
 nn::BackboneConfig backbone(const std::string& name) {
-  nn::BackboneConfig config;
-  config.name = name;
+  nn::BackboneConfig config = small_backbone(name);
   config.drop_path = 0.2;
-  config.image_size = name == "vit" ? 16 : 32;
-  config.patch_size = name == "vit" ? 8 : 4;
-  config.embed_dim = 24;
-  config.num_heads = 2;
-  config.depth = 2;
-  config.depths = {1, 2};
-  config.dims = {24, 48};
-  config.window_size = 3;
   return config;
 }
 
@@ -27,9 +19,7 @@ std::vector<at::Tensor> step(const nn::BackboneConfig& config, const AdapterConf
   for (const auto& [name, tensor] : model.backbone->adapters()) {
     if (!name.ends_with("_Qs")) tensor.detach().add_(0.1);  // LoRA's second factor starts at zero
   }
-  const at::Tensor images = (at::arange(4 * 3 * config.image_size * config.image_size, at::kDouble) * 0.37)
-                                .sin()
-                                .view({4, 3, config.image_size, config.image_size});
+  const at::Tensor images = made_up_images(config, at::kDouble);
   const at::Tensor logits = model.backbone->forward(images, {7, 3, 20, /*training=*/true});
   const at::Tensor loss = at::cross_entropy_loss(logits, at::tensor({0, 1, 2, 1}, at::kLong));
   loss.backward();

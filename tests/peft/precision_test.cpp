@@ -1,26 +1,11 @@
 // 16-bit backbones: which tensor has which type, and how far the numbers are from float32's.
 #include <gtest/gtest.h>
 
+#include "peft/small_backbone.h"
 #include "snell/peft/tuning.h"
 
 namespace snell::peft {
 namespace {
-
-nn::BackboneConfig backbone(const std::string& name) {
-  nn::BackboneConfig config;
-  config.name = name;
-  config.drop_path = 0;
-  config.image_size = name == "vit" ? 16 : 32;
-  config.patch_size = name == "vit" ? 8 : 4;
-  config.embed_dim = 24;
-  config.num_heads = 2;
-  config.depth = 2;
-  config.depths = {1, 2};
-  config.dims = {24, 48};
-  config.window_size = 3;
-  config.unbiased_norm = true;  // ConvNeXt's only norm that is not ATen's
-  return config;
-}
 
 struct Outcome {
   TunedModel model;
@@ -34,10 +19,9 @@ Outcome run(const std::string& backbone_name, const std::string& adapter_name, a
   adapter.rank = 8;
   adapter.sparsity = adapter_name.starts_with("snell") ? 0.5 : 0;
   adapter.dropout = adapter.drop_path = 0;
-  const nn::BackboneConfig config = backbone(backbone_name);
+  const nn::BackboneConfig config = small_backbone(backbone_name);
   Outcome out{make_tuned_model(config, adapter, 3, 1, {dtype, at::kCPU}), {}, {}};
-  const at::Tensor pixels = at::arange(4 * 3 * config.image_size * config.image_size, at::kDouble);
-  const at::Tensor images = (pixels * 0.37).sin().view({4, 3, config.image_size, config.image_size}).to(dtype);
+  const at::Tensor images = made_up_images(config, dtype);
   out.features = out.model.backbone->forward_features(images, {});
   out.logits = out.model.backbone->forward(images, {});
   at::cross_entropy_loss(out.logits, at::tensor({0, 1, 2, 1}, at::kLong)).backward();

@@ -28,7 +28,7 @@ bool cuda_kernels_agree();
 // CUDA devices whose kernels agreed with ATen's.
 bool fused_road_exists(const at::Tensor& in_HIR, double norm_p);
 
-// One matrix of a merge: weight_OI = base_OI + factor·ΔWᵀ.
+// One matrix of a merge: weight_OI = base_OI + ΔWᵀ.
 struct FusedMatrix {
   at::Tensor in_HIR, out_HOR;
   at::Tensor base_OI;    // undefined: zero
@@ -37,7 +37,6 @@ struct FusedMatrix {
   // What an earlier merge of the same factors found, or undefined: then the merge selects it and leaves it here, a 0-d
   // tensor of the factors' type and device; undefined for KeepRule::kAll.
   at::Tensor threshold;
-  double factor = 1;
 };
 // Merges matrices of one kernel, heads and columns: on CUDA with one launch a phase for all of them, and without host
 // synchronisation; up to 4. Equal bits for any number of threads.
