@@ -5,6 +5,8 @@ find_package(GTest REQUIRED)
 
 set(SNELL_MPIRUN ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none --mca mpi_yield_when_idle 1)
 
+add_custom_target(unit_tests)  # the programs of every test labelled unit
+
 function(snell_add_test NAME)
   cmake_parse_arguments(ARG "TORCH" "TIMEOUT" "SOURCES;MODULES;LIBS;RANKS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -31,6 +33,7 @@ function(snell_add_test NAME)
     endforeach()
   else()
     add_test(NAME ${NAME} COMMAND ${NAME})
+    add_dependencies(unit_tests ${NAME})
     set_tests_properties(${NAME} PROPERTIES LABELS "unit;${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "OMP_NUM_THREADS=2;${ARG_ENVIRONMENT}")
   endif()
 endfunction()

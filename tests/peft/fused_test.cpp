@@ -5,6 +5,9 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "snell/core/error.h"
 #include "snell/peft/quantile.h"
 #include "snell/peft/weight_delta.h"
@@ -159,6 +162,25 @@ TEST(Fused, EqualValuesZeroRowsAndDenormals) {
       for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::allclose(found.grads[i], expected.grads[i], 1e-4, 1e-6)) << i;
     }
   }
+}
+
+// Where a float32 cannot count the entries any more, nor torch.quantile take them.
+TEST(Fused, MoreThanTwoToTheTwentyFourEntries) {
+  constexpr int64_t kSide = 4100;
+  const double sparsity = 0.995;
+  const Case c{kSide, kSide, 2, 2, 2, sparsity};
+  at::Tensor kernel_OI = at::empty({kSide, kSide}), weight_OI = at::empty({kSide, kSide});
+  make_delta(c, KeepRule::kAll, at::kFloat).merge_into(kernel_OI, {}, {});
+  const at::Tensor threshold = make_delta(c, KeepRule::kHardThreshold, at::kFloat).merge_into(weight_OI, {}, {});
+  const QuantileRank rank = quantile_rank(sparsity, kSide * kSide, at::kFloat);
+  EXPECT_EQ(rank.below, static_cast<int64_t>(sparsity * (kSide * kSide - 1)));
+  float* k = kernel_OI.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < kSide * kSide; ++i) k[i] = std::abs(k[i]);
+  std::nth_element(k, k + rank.below, k + kSide * kSide);
+  const float below = k[rank.below], above = *std::min_element(k + rank.below + 1, k + kSide * kSide);
+  EXPECT_EQ(threshold.item<float>(), interpolate(below, above, static_cast<float>(rank.weight)));
+  const int64_t kept = kSide * kSide - 1 - rank.below;
+  EXPECT_NEAR(static_cast<double>((weight_OI != 0).sum().item<int64_t>()), static_cast<double>(kept), 3);
 }
 
 TEST(Fused, NanInAFactorIsSeen) {
