@@ -133,6 +133,11 @@ Tensor& where(const Tensor&, const Tensor&, const Tensor&, Tensor& out) {
   return out;  // as LibTorch's softmax of masked scores calls it
 }
 
+void adamw(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, double,
+           double, double, double, double, bool, bool, MaybeTensor, MaybeTensor) {}
+void sgd(at::TensorList, at::TensorList, at::TensorList, double, double, double, double, bool, bool, bool, MaybeTensor,
+         MaybeTensor) {}
+
 }  // namespace
 
 MetaKernels::MetaKernels() : library_(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__) {
@@ -151,6 +156,8 @@ MetaKernels::MetaKernels() : library_(torch::Library::IMPL, "aten", c10::Dispatc
   library_.impl("abs_", TORCH_FN(abs_in_place));
   library_.impl("nan_to_num.out", TORCH_FN(nan_to_num));
   library_.impl("where.self_out", TORCH_FN(where));
+  library_.impl("_fused_adamw_", TORCH_FN(adamw));
+  library_.impl("_fused_sgd_", TORCH_FN(sgd));
 }
 
 }  // namespace snell::train

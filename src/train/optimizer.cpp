@@ -1,57 +1,31 @@
 #include "snell/train/optimizer.h"
 
-#include <torch/optim/adamw.h>
-#include <torch/optim/sgd.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <array>
 
 namespace snell::train {
 namespace {
 
-using torch::optim::AdamWOptions;
-using torch::optim::AdamWParamState;
-using torch::optim::SGDOptions;
-using torch::optim::SGDParamState;
+// What the fused kernels take: lists whose members lie alike in memory.
+struct Lists {
+  std::vector<at::Tensor> parameters, grads, steps;
+  std::array<std::vector<at::Tensor>, 2> state;
+};
 
-template <class Options>
-std::vector<torch::optim::OptimizerParamGroup> decay_groups(const nn::Parameters& trainable, const Options& base,
-                                                            double weight_decay) {
-  std::vector<at::Tensor> decayed, plain;
-  for (const auto& parameter : trainable) (decays(parameter) ? decayed : plain).push_back(parameter.tensor);
-  std::vector<torch::optim::OptimizerParamGroup> groups;
-  for (auto& [tensors, decay] : {std::pair{decayed, weight_decay}, std::pair{plain, 0.0}}) {
-    auto options = std::make_unique<Options>(base);
-    options->weight_decay(decay);
-    groups.emplace_back(tensors, std::move(options));
-  }
-  return groups;
-}
+constexpr std::array<const char*, 2> kAdamNames{"optim/exp_avg/", "optim/exp_avg_sq/"};
+constexpr std::array<const char*, 1> kSgdNames{"optim/momentum/"};
 
-at::Tensor zeros_of(const at::Tensor& parameter) {
-  return at::zeros_like(parameter.detach(), at::MemoryFormat::Preserve);
-}
-
-// LibTorch makes its state at the first step; made here, it can be saved and loaded at any time.
-std::unique_ptr<torch::optim::Optimizer> make_adamw(const nn::Parameters& trainable, const OptimConfig& config) {
-  const auto base = AdamWOptions(config.lr).betas({config.betas[0], config.betas[1]}).eps(config.eps);
-  auto optimizer = std::make_unique<torch::optim::AdamW>(decay_groups(trainable, base, config.weight_decay), base);
-  for (const auto& parameter : trainable) {
-    auto state = std::make_unique<AdamWParamState>();
-    state->step(0);
-    state->exp_avg(zeros_of(parameter.tensor));
-    state->exp_avg_sq(zeros_of(parameter.tensor));
-    optimizer->state()[parameter.tensor.unsafeGetTensorImpl()] = std::move(state);
-  }
-  return optimizer;
-}
-
-std::unique_ptr<torch::optim::Optimizer> make_sgd(const nn::Parameters& trainable, const OptimConfig& config) {
-  const auto base = SGDOptions(config.lr).momentum(config.momentum);
-  auto optimizer = std::make_unique<torch::optim::SGD>(decay_groups(trainable, base, config.weight_decay), base);
-  for (const auto& parameter : trainable) {
-    auto state = std::make_unique<SGDParamState>();
-    state->momentum_buffer(zeros_of(parameter.tensor));
-    optimizer->state()[parameter.tensor.unsafeGetTensorImpl()] = std::move(state);
-  }
-  return optimizer;
+bool is_adam(const OptimConfig& config) {
+  return config.name == "adamw";
 }
 
 }  // namespace
@@ -62,56 +36,71 @@ bool decays(const nn::Parameter& parameter) {
          name.find("relative_position_bias_table") == std::string::npos;
 }
 
-Optimizer::Optimizer(nn::Parameters trainable, const OptimConfig& config)
-    : trainable_(std::move(trainable)),
-      optimizer_(config.name == "adamw" ? make_adamw(trainable_, config) : make_sgd(trainable_, config)),
-      adam_(config.name == "adamw") {}
-
-Optimizer::~Optimizer() = default;
-
-void Optimizer::set_learning_rate(double lr) {
-  for (auto& group : optimizer_->param_groups()) group.options().set_lr(lr);
+Optimizer::Optimizer(nn::Parameters trainable, const OptimConfig& config) : config_(config), lr_(config.lr) {
+  const size_t states = is_adam(config) ? kAdamNames.size() : kSgdNames.size();
+  for (nn::Parameter& parameter : trainable) {
+    Slot slot{std::move(parameter), false, {}};
+    slot.decays = decays(slot.parameter);
+    for (size_t i = 0; i < states; ++i) {
+      slot.state.push_back(at::zeros_like(slot.parameter.tensor.detach(), at::MemoryFormat::Preserve));
+    }
+    slots_.push_back(std::move(slot));
+  }
 }
 
 void Optimizer::step() {
-  optimizer_->step();
+  const at::NoGradGuard no_grad;
+  ++steps_done_;
+  step(/*decayed=*/true);
+  step(/*decayed=*/false);
+}
+
+void Optimizer::step(bool decayed) {
+  Lists lists;
+  for (const Slot& slot : slots_) {
+    const at::Tensor& parameter = slot.parameter.tensor;
+    const at::Tensor grad = parameter.grad();
+    if (slot.decays != decayed || !grad.defined()) continue;
+    lists.parameters.push_back(parameter);
+    // Autograd hands a gradient over in its parameter's layout, wherever that has no gaps.
+    lists.grads.push_back(grad.strides() == parameter.strides() ? grad : at::empty_like(parameter).copy_(grad));
+    for (size_t i = 0; i < slot.state.size(); ++i) lists.state[i].push_back(slot.state[i]);
+  }
+  if (lists.parameters.empty()) return;
+  const auto count = at::full({}, steps_done_, lists.parameters.front().options().dtype(at::kFloat));
+  lists.steps.assign(lists.parameters.size(), count);
+  const double decay = decayed ? config_.weight_decay : 0;
+  if (is_adam(config_)) {
+    at::_fused_adamw_(lists.parameters, lists.grads, lists.state[0], lists.state[1], /*max_exp_avg_sqs=*/{},
+                      lists.steps, lr_, config_.betas[0], config_.betas[1], decay, config_.eps, /*amsgrad=*/false,
+                      /*maximize=*/false);
+  } else {
+    if (config_.momentum == 0) lists.state[0].clear();  // the kernel's condition
+    at::_fused_sgd_(lists.parameters, lists.grads, lists.state[0], decay, config_.momentum, lr_, /*dampening=*/0,
+                    /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+  }
 }
 
 at::Tensor Optimizer::clip(double clip_norm) const {
-  std::vector<at::Tensor> norms;
-  for (const auto& parameter : trainable_) {
-    if (parameter.tensor.grad().defined()) norms.push_back(parameter.tensor.grad().norm());
+  std::vector<at::Tensor> grads;
+  for (const Slot& slot : slots_) {
+    if (slot.parameter.tensor.grad().defined()) grads.push_back(slot.parameter.tensor.grad());
   }
-  const at::Tensor total = at::stack(norms).norm();
+  const at::Tensor total = at::stack(at::_foreach_norm(grads)).norm();
   if (clip_norm > 0) {  // PyTorch's clip_grad_norm_, without asking the device for the number
-    const at::Tensor scale = (clip_norm / (total + 1e-6)).clamp_max_(1.0);
-    for (const auto& parameter : trainable_) {
-      if (parameter.tensor.grad().defined()) parameter.tensor.mutable_grad().mul_(scale);
-    }
+    at::_foreach_mul_(grads, (clip_norm / (total + 1e-6)).clamp_max_(1.0));
   }
   return total;
 }
 
 std::vector<ckpt::TensorRef> Optimizer::state() const {
   std::vector<ckpt::TensorRef> out;
-  for (const auto& [name, tensor] : trainable_) {
-    auto& raw = *optimizer_->state().at(tensor.unsafeGetTensorImpl());
-    if (adam_) {
-      auto& state = static_cast<AdamWParamState&>(raw);
-      out.push_back({"optim/exp_avg/" + name, state.exp_avg()});
-      out.push_back({"optim/exp_avg_sq/" + name, state.exp_avg_sq()});
-    } else {
-      out.push_back({"optim/momentum/" + name, static_cast<SGDParamState&>(raw).momentum_buffer()});
+  for (const Slot& slot : slots_) {
+    for (size_t i = 0; i < slot.state.size(); ++i) {
+      out.push_back({(is_adam(config_) ? kAdamNames[i] : kSgdNames[i]) + slot.parameter.name, slot.state[i]});
     }
   }
   return out;
-}
-
-void Optimizer::set_steps_done(int64_t steps) {
-  if (!adam_) return;
-  for (const auto& parameter : trainable_) {
-    static_cast<AdamWParamState&>(*optimizer_->state().at(parameter.tensor.unsafeGetTensorImpl())).step(steps);
-  }
 }
 
 }  // namespace snell::train

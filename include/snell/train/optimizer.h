@@ -1,19 +1,15 @@
-// LibTorch's AdamW or SGD over the trainables, with the recipes' decay rule and a state that has names.
+// AdamW or SGD over the trainables by LibTorch's fused kernels (one pass over memory, one launch on a GPU), with the
+// recipes' decay rule and a state that has names.
 #pragma once
 
 #include <torch/types.h>
 
-#include <memory>
-#include <string>
+#include <cstdint>
 #include <vector>
 
 #include "snell/ckpt/checkpoint.h"
 #include "snell/nn/parameter.h"
 #include "snell/train/job_config.h"
-
-namespace torch::optim {
-class Optimizer;
-}
 
 namespace snell::train {
 
@@ -24,10 +20,9 @@ bool decays(const nn::Parameter& parameter);
 class Optimizer {
  public:
   Optimizer(nn::Parameters trainable, const OptimConfig& config);
-  ~Optimizer();
 
-  void set_learning_rate(double lr);
-  // One update from the parameters' .grad.
+  void set_learning_rate(double lr) { lr_ = lr; }
+  // One update from the parameters' .grad; a parameter without one stays as it is.
   void step();
   // Gradients' total 2-norm, scaled down to `clip_norm` where it is larger (0: not scaled). A 0-d tensor on their
   // device.
@@ -36,12 +31,21 @@ class Optimizer {
   // "optim/exp_avg/<name>", ...: live tensors, to be saved or filled by loading. All exist from the start.
   std::vector<ckpt::TensorRef> state() const;
   // Steps that the filled state has behind it (AdamW's bias correction).
-  void set_steps_done(int64_t steps);
+  void set_steps_done(int64_t steps) { steps_done_ = steps; }
 
  private:
-  nn::Parameters trainable_;
-  std::unique_ptr<torch::optim::Optimizer> optimizer_;
-  bool adam_;
+  struct Slot {
+    nn::Parameter parameter;
+    bool decays;
+    std::vector<at::Tensor> state;  // AdamW: both averages; SGD: the momentum
+  };
+
+  void step(bool decayed);
+
+  std::vector<Slot> slots_;
+  OptimConfig config_;
+  double lr_;
+  int64_t steps_done_ = 0;
 };
 
 }  // namespace snell::train
