@@ -1,29 +1,14 @@
 // snell: one program, a subcommand a job.
-#include <malloc.h>
-
-#include <cstdlib>
 #include <iostream>
 
 #include "app.h"
 #include "snell/core/log.h"
 #include "snell/core/version.h"
-
-namespace {
-
-// The C library raises the size from which blocks go back to the system when they are freed, up to 32 MB, as such
-// blocks come; a training step's activations then stay in its heap in pieces, a quarter to a third of the peak. Setting
-// the size keeps it where it starts (docs/performance.md has what that saves and costs); who set it in the environment
-// knows better.
-void give_back_freed_memory() {
-  constexpr int kBytes = 128 * 1024;
-  if (std::getenv("MALLOC_MMAP_THRESHOLD_") == nullptr) mallopt(M_MMAP_THRESHOLD, kBytes);
-}
-
-}  // namespace
+#include "snell/train/tensor_memory.h"
 
 int main(int argc, char** argv) {
   using namespace snell;
-  give_back_freed_memory();
+  train::keep_freed_tensors();
   core::start_logging("snell", {});
   CLI::App app(
       "Distributed SNELL: sparse fine-tuning of large frozen vision backbones.\n"

@@ -45,7 +45,6 @@ train::PlanRequest request_of(const train::JobConfig& config, const Options& o) 
   train::PlanRequest request;
   request.num_classes = o.classes.value_or(kClassesOfImageNet);
   request.num_ranks = o.ranks;
-  request.with_slack = config.run.device != "cuda";
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(config.data.file, ignored)) return request;
   const data::DatasetInfo info = data::describe_dataset(config.data.file);
@@ -77,7 +76,6 @@ report::Table table_of(const train::MemoryPlan& plan, int64_t program) {
   row("activations", peak.of(MemoryUse::kForward));
   row("working memory of the backward pass", peak.of(MemoryUse::kBackward));
   row("working memory of the update", peak.of(MemoryUse::kOther));
-  row("freed, but kept by the C library", peak.slack);
   row("program and libraries", program);
   row("total a rank", peak.total() + program);
   return table;

@@ -11,6 +11,15 @@ void bind(config::Binder& binder, DistConfig& config) {
                config::in_range(1, 4096));
   binder.field("check_replicas_every", config.check_replicas_every,
                "compare the trainable parameters of all ranks every so many steps; 0: never", config::at_least(0));
+  binder.field(
+      "reproducible", config.reproducible,
+      "equal bits on any number of ranks: gradients of virtual_shards parts of the global batch are summed in a "
+      "fixed tree");
+  binder.field(
+      "virtual_shards", config.virtual_shards,
+      "of dist.reproducible: parts of the global batch, a multiple of the number of ranks; another number gives "
+      "other last digits",
+      config::in_range(1, 65536));
 }
 
 }  // namespace snell::dist

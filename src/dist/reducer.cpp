@@ -12,6 +12,7 @@
 #include "snell/core/text.h"
 #include "snell/core/timer.h"
 #include "snell/dist/replicas.h"
+#include "trainables.h"
 
 namespace snell::dist {
 
@@ -48,14 +49,6 @@ struct Bucket {
   size_t pending = 0;          // gradients that have not arrived in the last shard
   std::unique_ptr<Work> work;  // from the hand-over to finish()
 };
-
-void check_trainable(const NamedTensor& named, const at::Tensor& first) {
-  const at::Tensor& t = named.tensor;
-  core::check(t.defined() && t.is_leaf() && t.requires_grad(),
-              core::str("trainable parameter '", named.name, "' is not a leaf that requires a gradient"));
-  core::check(t.device() == first.device(), core::str("trainable parameter '", named.name, "' is on ", t.device().str(),
-                                                      ", the others are on ", first.device().str()));
-}
 
 }  // namespace
 

@@ -8,12 +8,14 @@
 #include <fstream>
 #include <optional>
 
+#include "gradient_shards.h"
 #include "snell/core/error.h"
 #include "snell/data/sampler.h"
 #include "snell/dist/self_communicator.h"
 #include "snell/train/ema.h"
 #include "snell/train/model.h"
 #include "snell/train/step.h"
+#include "snell/train/tensor_memory.h"
 
 namespace snell::train {
 namespace {
@@ -103,7 +105,7 @@ data::BatchPlan batch_plan(int64_t samples, int64_t batch_size, int64_t shards, 
 class Simulation {
  public:
   Simulation(const JobConfig& config, const PlanRequest& request)
-      : config_(config), request_(request), place_{compute_dtype(config.run), at::kMeta}, memory_(request.with_slack) {}
+      : config_(config), request_(request), place_{compute_dtype(config.run), at::kMeta} {}
 
   MemoryPlan run() {
     make();
@@ -130,14 +132,14 @@ class Simulation {
     if (config_.optim.ema.enabled) ema_.emplace(model_.backbone->trainable(), config_.optim.ema);
     if (place_.dtype == at::kHalf) scaler_.emplace(config_.optim.loss_scale);
     memory_.set_use(MemoryUse::kGradients);
-    reducer_ = std::make_unique<dist::BucketedReducer>(trainable_tensors(*model_.backbone), communicator_,
-                                                       config_.dist.bucket_mb << 20);
+    reducer_ = make_reducer(config_.dist, trainable_tensors(*model_.backbone), communicator_,
+                            num_shards(config_, request_.num_ranks) / request_.num_ranks);
   }
 
   void train() {
     const int64_t ranks = request_.num_ranks;
-    train_plan_.emplace(batch_plan(request_.train_samples, config_.data.batch_size, ranks * config_.optim.accumulate,
-                                   ranks, config_.data.drop_last));
+    train_plan_.emplace(batch_plan(request_.train_samples, config_.data.batch_size, num_shards(config_, ranks), ranks,
+                                   config_.data.drop_last));
     images_ = std::make_unique<ImageQueue>(*train_plan_, config_.data, memory_);
     dist::SelfControlPlane control;
     const WatchedModel model(*model_.backbone, memory_);
@@ -188,7 +190,7 @@ class Simulation {
   std::optional<peft::BudgetAllocator> allocator_;
   std::optional<WeightsEma> ema_;
   std::optional<LossScaler> scaler_;
-  std::unique_ptr<dist::BucketedReducer> reducer_;
+  std::unique_ptr<dist::Reducer> reducer_;
   std::optional<data::BatchPlan> train_plan_;
   std::unique_ptr<ImageQueue> images_;
 };
@@ -244,6 +246,7 @@ int64_t measure_program(const JobConfig& config) {
     compute_gradients(parts, batch, tiny.seed, 0);
     optimizer.step();
   }
+  give_back_freed_tensors();
   ::malloc_trim(0);
   return resident_bytes();
 }

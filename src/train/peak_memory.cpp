@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include "snell/train/tensor_memory.h"
+
 namespace snell::train {
 namespace {
 
@@ -59,6 +61,7 @@ bool restart_device_peak(c10::Device) {
 
 PeakMemory::PeakMemory(c10::Device device) : device_(device) {
   if (device.is_cpu()) {
+    give_back_freed_tensors();
     ::malloc_trim(0);
     fresh_ = restart_process_peak();
     before_ = of_process().now;

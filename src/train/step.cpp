@@ -1,6 +1,7 @@
 #include "snell/train/step.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "rank_sum.h"
 #include "snell/core/signals.h"
@@ -10,12 +11,10 @@ namespace snell::train {
 namespace {
 
 struct Tally {
-  double loss = 0;
   int64_t correct = 0;
   int64_t stop_signal = 0;
   int64_t bad_norms = 0;  // ranks whose gradients are not finite: all of them, unless a rank's memory is damaged
   Tally& operator+=(const Tally& other) {
-    loss += other.loss;
     correct += other.correct;
     stop_signal = std::max(stop_signal, other.stop_signal);
     bad_norms += other.bad_norms;
@@ -26,6 +25,21 @@ struct Tally {
 struct ShardResult {
   at::Tensor loss, correct;  // 0-d, on the device
 };
+
+// In the order of shards, whichever rank had them: equal bits on any number of ranks where the shards are the same.
+double sum_over_shards(const at::Tensor& mine, dist::ControlPlane& control) {
+  const at::Tensor losses = mine.to(at::kCPU, at::kDouble).contiguous();
+  const auto* bytes = reinterpret_cast<const char*>(losses.const_data_ptr<double>());
+  double sum = 0;
+  for (const std::string& theirs : control.all_gather_strings({bytes, losses.nbytes()})) {
+    for (size_t at = 0; at + sizeof(double) <= theirs.size(); at += sizeof(double)) {
+      double loss = 0;
+      std::memcpy(&loss, theirs.data() + at, sizeof loss);
+      sum += loss;
+    }
+  }
+  return sum;
+}
 
 ShardResult run_shard(const StepParts& parts, const data::Shard& shard, int64_t global_count,
                       const core::StepContext& context) {
@@ -73,11 +87,10 @@ StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t 
   // The one place where the host waits for the device: a step that is not finite must not be taken by any rank.
   const double grad_norm = tensors.grad_norm.item<double>();
   const Tally total = sum_over_ranks(
-      Tally{at::stack(tensors.losses).sum().item<double>(), at::stack(tensors.corrects).sum().item<int64_t>(),
-            core::stop_signal(), std::isfinite(grad_norm) ? 0 : 1},
+      Tally{at::stack(tensors.corrects).sum().item<int64_t>(), core::stop_signal(), std::isfinite(grad_norm) ? 0 : 1},
       parts.control);
   StepStats stats;
-  stats.loss = total.loss;
+  stats.loss = sum_over_shards(at::stack(tensors.losses), parts.control);
   stats.grad_norm = grad_norm;
   stats.samples = batch.global_count;
   stats.correct = total.correct;

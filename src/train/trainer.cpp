@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "gradient_shards.h"
 #include "resume.h"
 #include "snell/core/hash.h"
 #include "snell/core/log.h"
@@ -23,7 +24,7 @@ std::unique_ptr<data::DataLoader> make_train_loader(std::shared_ptr<const data::
   data::LoaderOptions options;
   options.seed = config.seed;
   options.batch_size = config.data.batch_size;
-  options.num_shards = control.size() * config.optim.accumulate;
+  options.num_shards = num_shards(config, control.size());
   options.num_ranks = control.size();
   options.rank = control.rank();
   options.workers = config.data.workers;
@@ -33,6 +34,26 @@ std::unique_ptr<data::DataLoader> make_train_loader(std::shared_ptr<const data::
   const auto& transform = config.data.transform;
   return std::make_unique<data::DataLoader>(std::move(source), data::make_transform(transform.train, transform),
                                             options);
+}
+
+// LibTorch's matrix products and sums have other last digits with other numbers of threads.
+RunConfig with_fixed_threads(RunConfig run, const dist::DistConfig& dist) {
+  if (dist.reproducible && run.threads == 0) run.threads = 1;
+  return run;
+}
+
+void check_reproducible(const JobConfig& config, int ranks) {
+  if (!config.dist.reproducible) return;
+  if (config.dist.virtual_shards % ranks != 0) {
+    throw core::ConfigError(core::str("dist.virtual_shards = ", config.dist.virtual_shards, " cannot be dealt to ",
+                                      ranks, " ranks alike; take a number of ranks that divides it"));
+  }
+  if (config.optim.accumulate != 1) {
+    throw core::ConfigError(
+        core::str("optim.accumulate = ", config.optim.accumulate,
+                  " has no meaning with dist.reproducible=true, whose ranks go through their virtual "
+                  "shards one by one: raise dist.virtual_shards instead"));
+  }
 }
 
 // Rank 0 shares out: replicas whose scores differ in a last bit must not cut at different thresholds.
@@ -54,7 +75,11 @@ class Trainer::Run {
  public:
   Run(const JobConfig& config, std::string config_json, dist::ControlPlane& control)
       : config_(config), config_json_(std::move(config_json)), control_(control) {
-    set_threads(config.run, control.local_size());
+    check_reproducible(config, control.size());
+    if (config.dist.reproducible && config.run.device == "cuda") {
+      core::log_warning("dist.reproducible=true: equal bits are promised on CPUs only");
+    }
+    set_threads(with_fixed_threads(config.run, config.dist), control.local_size());
     place_ = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
     control.all_or_none([&] { open_data(); });
     communicator_ = dist::make_communicator(config.dist, control, place_.device);
@@ -68,7 +93,7 @@ class Trainer::Run {
     resume();
     dist::broadcast_parameters(trainables_, *communicator_);
     if (ema_ && !facts_.resumed_from) ema_->reset();
-    reducer_ = std::make_unique<dist::BucketedReducer>(trainables_, *communicator_, config.dist.bucket_mb << 20);
+    reducer_ = make_reducer(config.dist, trainables_, *communicator_, num_shards(config, control.size()));
     gather_facts();
   }
 
@@ -165,8 +190,7 @@ class Trainer::Run {
     facts_.adapter_elements = nn::count_elements(backbone.adapters());
     facts_.backbone_elements =
         nn::count_elements(backbone.published()) - backbone.head_weight().numel() - backbone.head_bias().numel();
-    for (const auto& [name, tensor] : backbone.trainable())
-      facts_.bytes_per_step += static_cast<int64_t>(tensor.nbytes());
+    facts_.bytes_per_step = reducer_->stats().bytes_per_step;
     facts_.steps_per_epoch = train_loader_->num_steps();
     facts_.total_steps = facts_.steps_per_epoch * config_.train.epochs;
     if (config_.train.max_steps > 0) facts_.total_steps = std::min(facts_.total_steps, config_.train.max_steps);
@@ -321,7 +345,7 @@ class Trainer::Run {
   std::optional<WeightsEma> ema_;
   std::optional<peft::BudgetAllocator> allocator_;
   std::optional<LossScaler> scaler_;  // float16 only
-  std::unique_ptr<dist::BucketedReducer> reducer_;
+  std::unique_ptr<dist::Reducer> reducer_;
   double lr_ = 0;
 };
 

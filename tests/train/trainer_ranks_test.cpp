@@ -18,7 +18,7 @@ struct Outcome {
   testing::Watcher watcher;
   RunFacts facts;
   TrainResult result;
-  std::vector<at::Tensor> averages;
+  std::vector<at::Tensor> averages, trained;
 };
 
 Outcome train(JobConfig job, dist::ControlPlane& control) {
@@ -29,6 +29,7 @@ Outcome train(JobConfig job, dist::ControlPlane& control) {
   out.result = trainer.run();
   out.facts = trainer.facts();
   for (const auto& [name, tensor] : trainer.trained_ema()) out.averages.push_back(tensor.clone());
+  for (const auto& [name, tensor] : trainer.trained()) out.trained.push_back(tensor.clone());
   return out;
 }
 
@@ -103,6 +104,67 @@ TEST_F(TrainerRanks, GoesOnFromACheckpointOfAnotherNumberOfRanks) {
   const Outcome undisturbed = train_alone(whole);
   for (size_t i = 0; i < 11; ++i) {
     EXPECT_NEAR(resumed.watcher.losses[i] / undisturbed.watcher.losses[9 + i], 1.0, 1e-12) << "step " << 9 + i;
+  }
+}
+
+bool same_bits(const Outcome& a, const Outcome& b) {
+  return a.watcher.losses == b.watcher.losses &&
+         std::equal(a.trained.begin(), a.trained.end(), b.trained.begin(), b.trained.end(),
+                    [](const at::Tensor& x, const at::Tensor& y) { return at::equal(x, y); });
+}
+
+TEST_F(TrainerRanks, ReproducibleRunsHaveEqualBitsOnAnyNumberOfRanks) {
+  for (const std::string dtype : {"float32", "float64"}) {
+    JobConfig config = job("reproducible-" + dtype, dtype);
+    config.dist.reproducible = true;
+    config.train.max_steps = 30;
+    config.optim.clip_norm = 1;
+    const Outcome together = train(config, *control_);
+    const Outcome alone = train_alone(config);
+    ASSERT_EQ(together.watcher.losses.size(), 30u);
+    EXPECT_TRUE(same_bits(together, alone)) << dtype;
+    EXPECT_LT(together.watcher.losses.back(), together.watcher.losses.front());
+    config.dist.virtual_shards = 16;
+    config.run.dir += "-16";
+    EXPECT_FALSE(same_bits(train(config, *control_), alone)) << "the shards' number would not matter: " << dtype;
+  }
+}
+
+TEST_F(TrainerRanks, AReproducibleRunKeepsItsBitsWhenItsNumberOfRanksChanges) {
+  JobConfig config = job("reproducible-resumed", "float32");
+  config.dist.reproducible = true;
+  config.optim.ema.enabled = true;
+  config.train.max_steps = 9;  // in the middle of an epoch
+  {
+    dist::SelfControlPlane self;
+    control_->all_or_none([&] {
+      if (control_->is_root()) train(config, self);
+    });
+  }
+  config.train.max_steps = 20;
+  const Outcome resumed = train(config, *control_);
+  ASSERT_TRUE(resumed.facts.resumed_from.has_value());
+  JobConfig whole = job("reproducible-whole", "float32");
+  whole.dist.reproducible = true;
+  whole.optim.ema.enabled = true;
+  whole.train.max_steps = 20;
+  Outcome undisturbed = train_alone(whole);
+  undisturbed.watcher.losses.erase(undisturbed.watcher.losses.begin(), undisturbed.watcher.losses.begin() + 9);
+  EXPECT_TRUE(same_bits(resumed, undisturbed));
+  for (size_t i = 0; i < resumed.averages.size(); ++i) {
+    EXPECT_TRUE(at::equal(resumed.averages[i], undisturbed.averages[i]));
+  }
+}
+
+TEST_F(TrainerRanks, WhatAReproducibleRunCannotDoIsAConfigError) {
+  JobConfig config = job("reproducible-wrong", "float32");
+  config.dist.reproducible = true;
+  config.optim.accumulate = 2;
+  EXPECT_THROW(train(config, *control_), core::ConfigError);
+  config.optim.accumulate = 1;
+  config.dist.virtual_shards = 2 * control_->size() + 1;
+  if (control_->size() > 1) {
+    EXPECT_THROW(train(config, *control_), core::ConfigError);
   }
 }
 

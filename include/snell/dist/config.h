@@ -20,6 +20,8 @@ struct DistConfig {
   std::string backend = "auto";
   int64_t bucket_mb = 25;
   int64_t check_replicas_every = 100;
+  bool reproducible = false;
+  int64_t virtual_shards = 8;
 };
 
 void bind(config::Binder& binder, DistConfig& config);

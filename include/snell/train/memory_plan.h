@@ -15,7 +15,6 @@ struct PlanRequest {
   int64_t num_ranks = 1;
   // Of the data set; 0: not known, taken to be large.
   int64_t train_samples = 0, eval_samples = 0;
-  bool with_slack = true;  // see MetaMemory
 };
 
 struct PhaseMemory {

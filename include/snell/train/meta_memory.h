@@ -14,19 +14,15 @@ inline constexpr size_t kNumMemoryUses = 8;
 
 struct MemoryCount {
   std::array<int64_t, kNumMemoryUses> bytes{};  // by MemoryUse
-  int64_t slack = 0;  // what the C library's allocator has taken from the system beyond `bytes`
   int64_t of(MemoryUse use) const { return bytes[static_cast<size_t>(use)]; }
-  int64_t tensors() const;  // without the slack
-  int64_t total() const;    // with it
+  int64_t total() const;
 };
 
-// While one lives, the meta device's tensors are counted. Each also reserves the memory it would take, which is never
-// touched, so that the C library's allocator does with the sizes, in their order, what it would do in the real run:
-// what it keeps or cannot use again is the slack. One at a time, on one thread.
+// While one lives, the meta device's tensors are counted. What is freed is not in use: tensor_memory.h sees to that in
+// a real run. One at a time, on one thread.
 class MetaMemory {
  public:
-  // Without the slack nothing is reserved and the tensors alone are counted.
-  explicit MetaMemory(bool with_slack = true);
+  MetaMemory();
   ~MetaMemory();
   MetaMemory(const MetaMemory&) = delete;
   MetaMemory& operator=(const MetaMemory&) = delete;
