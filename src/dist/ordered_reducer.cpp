@@ -15,9 +15,12 @@
 
 namespace snell::dist {
 
-class OrderedReducer::State {
+namespace {
+
+class OrderedReducer : public Reducer {
  public:
-  State(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t num_shards, Observer observer)
+  OrderedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t num_shards,
+                 ShardObserver observer)
       : communicator_(communicator),
         num_shards_(num_shards),
         observer_(std::move(observer)),
@@ -48,7 +51,7 @@ class OrderedReducer::State {
     count_bytes();
   }
 
-  void begin(int64_t shard_id) {
+  void begin(int64_t shard_id, bool) override {
     core::check(shard_ < 0, "begin() before the end() of the shard before");
     core::check(shard_id == next_shard(), core::str("shard ", shard_id, " came, ", next_shard(), " was due"));
     const c10::NoGradGuard no_grad;
@@ -57,7 +60,7 @@ class OrderedReducer::State {
     shard_ = shard_id;
   }
 
-  void end() {
+  void end() override {
     core::check(shard_ >= 0, "end() without begin()");
     const c10::NoGradGuard no_grad;
     for (size_t i = 0; i < trainables_.size(); ++i) {
@@ -70,7 +73,7 @@ class OrderedReducer::State {
     ++done_;
   }
 
-  void finish() {
+  void finish() override {
     core::check(shard_ < 0, "finish() before the end() of the last shard");
     core::check(done_ == shards_per_rank(), core::str("finish() after ", done_, " of ", shards_per_rank(), " shards"));
     const c10::NoGradGuard no_grad;
@@ -87,7 +90,7 @@ class OrderedReducer::State {
     done_ = 0;
   }
 
-  const ReducerStats& stats() const { return stats_; }
+  const ReducerStats& stats() const override { return stats_; }
 
  private:
   int64_t shards_per_rank() const { return num_shards_ / communicator_.size(); }
@@ -126,7 +129,7 @@ class OrderedReducer::State {
 
   Communicator& communicator_;
   const int64_t num_shards_;
-  const Observer observer_;
+  const ShardObserver observer_;
   std::vector<NamedTensor> trainables_;
   at::Tensor flat_;                    // of the shard under way; after finish() the sum
   std::vector<at::Tensor> gradients_;  // views into it
@@ -137,22 +140,11 @@ class OrderedReducer::State {
   ReducerStats stats_;
 };
 
-OrderedReducer::OrderedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t num_shards,
-                               Observer observer)
-    : state_(std::make_unique<State>(std::move(trainables), communicator, num_shards, std::move(observer))) {}
-OrderedReducer::~OrderedReducer() = default;
+}  // namespace
 
-void OrderedReducer::begin(int64_t shard_id, bool) {
-  state_->begin(shard_id);
-}
-void OrderedReducer::end() {
-  state_->end();
-}
-void OrderedReducer::finish() {
-  state_->finish();
-}
-const ReducerStats& OrderedReducer::stats() const {
-  return state_->stats();
+std::unique_ptr<Reducer> make_ordered_reducer(std::vector<NamedTensor> trainables, Communicator& communicator,
+                                              int64_t num_shards, ShardObserver observer) {
+  return std::make_unique<OrderedReducer>(std::move(trainables), communicator, num_shards, std::move(observer));
 }
 
 }  // namespace snell::dist

@@ -18,7 +18,7 @@ inline std::unique_ptr<dist::Reducer> make_reducer(const dist::DistConfig& confi
                                                    std::vector<dist::NamedTensor> trainables,
                                                    dist::Communicator& communicator, int64_t num_shards) {
   if (config.reproducible) {
-    return std::make_unique<dist::OrderedReducer>(std::move(trainables), communicator, num_shards);
+    return dist::make_ordered_reducer(std::move(trainables), communicator, num_shards);
   }
   return std::make_unique<dist::BucketedReducer>(std::move(trainables), communicator, config.bucket_mb << 20);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <span>
 #include <string>
 
 #include "snell/core/error.h"
@@ -9,17 +10,26 @@
 
 namespace snell::train {
 
+// `mine`: any number of tallies, added one by one, so that the sum does not depend on how they are dealt to the ranks.
 // Tally: trivially copyable, with operator+=.
 template <class Tally>
-Tally sum_over_ranks(const Tally& mine, dist::ControlPlane& control) {
+Tally sum_over_ranks(std::span<const Tally> mine, dist::ControlPlane& control) {
   Tally total;
-  for (const std::string& bytes : control.all_gather_strings({reinterpret_cast<const char*>(&mine), sizeof mine})) {
-    Tally theirs;
-    core::check(bytes.size() == sizeof theirs, "a rank sent numbers of another size: are all ranks of one build?");
-    std::memcpy(&theirs, bytes.data(), sizeof theirs);
-    total += theirs;
+  for (const std::string& bytes :
+       control.all_gather_strings({reinterpret_cast<const char*>(mine.data()), mine.size_bytes()})) {
+    core::check(bytes.size() % sizeof(Tally) == 0, "a rank sent numbers of another size: are all ranks of one build?");
+    for (size_t at = 0; at < bytes.size(); at += sizeof(Tally)) {
+      Tally theirs;
+      std::memcpy(&theirs, bytes.data() + at, sizeof theirs);
+      total += theirs;
+    }
   }
   return total;
+}
+
+template <class Tally>
+Tally sum_over_ranks(const Tally& mine, dist::ControlPlane& control) {
+  return sum_over_ranks(std::span(&mine, 1), control);
 }
 
 }  // namespace snell::train

@@ -1,7 +1,7 @@
 #include "snell/train/step.h"
 
 #include <cmath>
-#include <cstring>
+#include <span>
 
 #include "rank_sum.h"
 #include "snell/core/signals.h"
@@ -11,10 +11,13 @@ namespace snell::train {
 namespace {
 
 struct Tally {
+  double loss = 0;
   int64_t correct = 0;
   int64_t stop_signal = 0;
-  int64_t bad_norms = 0;  // ranks whose gradients are not finite: all of them, unless a rank's memory is damaged
+  int64_t bad_norms =
+      0;  // shards of ranks whose gradients are not finite: all of them, unless a rank's memory is damaged
   Tally& operator+=(const Tally& other) {
+    loss += other.loss;
     correct += other.correct;
     stop_signal = std::max(stop_signal, other.stop_signal);
     bad_norms += other.bad_norms;
@@ -26,19 +29,14 @@ struct ShardResult {
   at::Tensor loss, correct;  // 0-d, on the device
 };
 
-// In the order of shards, whichever rank had them: equal bits on any number of ranks where the shards are the same.
-double sum_over_shards(const at::Tensor& mine, dist::ControlPlane& control) {
-  const at::Tensor losses = mine.to(at::kCPU, at::kDouble).contiguous();
-  const auto* bytes = reinterpret_cast<const char*>(losses.const_data_ptr<double>());
-  double sum = 0;
-  for (const std::string& theirs : control.all_gather_strings({bytes, losses.nbytes()})) {
-    for (size_t at = 0; at + sizeof(double) <= theirs.size(); at += sizeof(double)) {
-      double loss = 0;
-      std::memcpy(&loss, theirs.data() + at, sizeof loss);
-      sum += loss;
-    }
+// A tally a shard: added in the order of shards, their losses have equal bits whichever rank had which.
+Tally sum_over_shards(const StepTensors& tensors, bool finite_norm, dist::ControlPlane& control) {
+  const at::Tensor losses = at::stack(tensors.losses).to(at::kCPU), corrects = at::stack(tensors.corrects).to(at::kCPU);
+  std::vector<Tally> mine;
+  for (int64_t i = 0; i < losses.numel(); ++i) {
+    mine.push_back({losses[i].item<double>(), corrects[i].item<int64_t>(), core::stop_signal(), finite_norm ? 0 : 1});
   }
-  return sum;
+  return sum_over_ranks(std::span<const Tally>(mine), control);
 }
 
 ShardResult run_shard(const StepParts& parts, const data::Shard& shard, int64_t global_count,
@@ -86,11 +84,9 @@ StepStats train_step(const StepParts& parts, const data::Batch& batch, uint64_t 
 
   // The one place where the host waits for the device: a step that is not finite must not be taken by any rank.
   const double grad_norm = tensors.grad_norm.item<double>();
-  const Tally total = sum_over_ranks(
-      Tally{at::stack(tensors.corrects).sum().item<int64_t>(), core::stop_signal(), std::isfinite(grad_norm) ? 0 : 1},
-      parts.control);
+  const Tally total = sum_over_shards(tensors, std::isfinite(grad_norm), parts.control);
   StepStats stats;
-  stats.loss = sum_over_shards(at::stack(tensors.losses), parts.control);
+  stats.loss = total.loss;
   stats.grad_norm = grad_norm;
   stats.samples = batch.global_count;
   stats.correct = total.correct;

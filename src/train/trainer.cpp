@@ -75,12 +75,12 @@ class Trainer::Run {
  public:
   Run(const JobConfig& config, std::string config_json, dist::ControlPlane& control)
       : config_(config), config_json_(std::move(config_json)), control_(control) {
-    check_reproducible(config, control.size());
-    if (config.dist.reproducible && config.run.device == "cuda") {
-      core::log_warning("dist.reproducible=true: equal bits are promised on CPUs only");
-    }
+    control.all_or_none([&] { check_reproducible(config, control.size()); });
     set_threads(with_fixed_threads(config.run, config.dist), control.local_size());
     place_ = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
+    if (config.dist.reproducible && !place_.device.is_cpu()) {
+      core::log_warning("dist.reproducible=true: equal bits are promised on CPUs only");
+    }
     control.all_or_none([&] { open_data(); });
     communicator_ = dist::make_communicator(config.dist, control, place_.device);
     control.all_or_none([&] { model_ = make_model(config, facts_.num_classes, place_); });

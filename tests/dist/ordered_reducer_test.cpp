@@ -29,33 +29,33 @@ at::Tensor numbers(int64_t shard, int64_t numel) {
 }
 
 // One step over this rank's shards; returns the gradients, one after another.
-at::Tensor one_step(Communicator& communicator, int64_t num_shards, OrderedReducer::Observer observer = {}) {
+at::Tensor one_step(Communicator& communicator, int64_t num_shards, ShardObserver observer = {}) {
   const std::vector<int64_t> sizes{5, 1, 12};
   std::vector<NamedTensor> trainables;
   for (const int64_t n : sizes) {
     trainables.push_back({"p" + std::to_string(n), at::zeros({n}, at::kFloat).requires_grad_()});
   }
-  OrderedReducer reducer(trainables, communicator, num_shards, std::move(observer));
+  const auto reducer = make_ordered_reducer(trainables, communicator, num_shards, std::move(observer));
   const int64_t each = num_shards / communicator.size();
   at::Tensor out;
   for (int step = 0; step < 2; ++step) {  // the second starts from nothing again
     for (int64_t i = 0; i < each; ++i) {
       const int64_t shard = communicator.rank() * each + i;
-      reducer.begin(shard, i + 1 == each);
+      reducer->begin(shard, i + 1 == each);
       const at::Tensor weights = numbers(shard, 18);
       int64_t offset = 0;
       for (const auto& [name, tensor] : trainables) {
         (tensor * weights.narrow(0, offset, tensor.numel())).sum().backward();
         offset += tensor.numel();
       }
-      reducer.end();
+      reducer->end();
     }
-    reducer.finish();
+    reducer->finish();
     std::vector<at::Tensor> grads;
     for (const auto& [name, tensor] : trainables) grads.push_back(tensor.grad());
     out = at::cat(grads);
   }
-  EXPECT_EQ(reducer.stats().steps, 2);
+  EXPECT_EQ(reducer->stats().steps, 2);
   return out;
 }
 
@@ -104,17 +104,17 @@ TEST(OrderedReducer, CountsWhatItHandsOver) {
 TEST(OrderedReducer, VerbsOutOfTurnAreErrors) {
   SelfCommunicator self;
   const std::vector<NamedTensor> trainables{{"p", at::zeros({2}, at::kFloat).requires_grad_()}};
-  OrderedReducer reducer(trainables, self, 2);
-  EXPECT_THROW(reducer.end(), core::Error);
-  EXPECT_THROW(reducer.begin(1, false), core::Error) << "shard 0 is due";
-  reducer.begin(0, false);
-  EXPECT_THROW(reducer.begin(1, true), core::Error);
-  EXPECT_THROW(reducer.finish(), core::Error);
-  reducer.end();
-  EXPECT_THROW(reducer.finish(), core::Error) << "shard 1 is missing";
-  reducer.begin(1, true);
+  const auto reducer = make_ordered_reducer(trainables, self, 2);
+  EXPECT_THROW(reducer->end(), core::Error);
+  EXPECT_THROW(reducer->begin(1, false), core::Error) << "shard 0 is due";
+  reducer->begin(0, false);
+  EXPECT_THROW(reducer->begin(1, true), core::Error);
+  EXPECT_THROW(reducer->finish(), core::Error);
+  reducer->end();
+  EXPECT_THROW(reducer->finish(), core::Error) << "shard 1 is missing";
+  reducer->begin(1, true);
   trainables[0].tensor.mutable_grad() = at::full({2}, 1.0f);
-  EXPECT_THROW(reducer.end(), core::Error) << "not the reducer's gradient";
+  EXPECT_THROW(reducer->end(), core::Error) << "not the reducer's gradient";
 }
 
 }  // namespace

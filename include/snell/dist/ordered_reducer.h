@@ -12,27 +12,14 @@
 
 namespace snell::dist {
 
-class OrderedReducer : public Reducer {
- public:
-  // Told of each shard when its backward pass is through, before it is added: its number and its gradients, one after
-  // another in order of registration ([numel], the parameters' type and device).
-  using Observer = std::function<void(int64_t shard_id, const at::Tensor& gradients)>;
+// Told of each shard when its backward pass is through, before it is added: its number and its gradients, one after
+// another in order of registration ([numel], the parameters' type and device).
+using ShardObserver = std::function<void(int64_t shard_id, const at::Tensor& gradients)>;
 
-  // `num_shards` V is a multiple of the number of ranks; rank r of R computes shards [r·V/R, (r+1)·V/R), in order.
-  // Collective: throws ReplicaError when the ranks' parameters differ in name, shape or type. All parameters are leaves
-  // that require gradients, of one type on one device. `communicator` must outlive it.
-  OrderedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t num_shards,
-                 Observer observer = {});
-  ~OrderedReducer() override;
-
-  void begin(int64_t shard_id, bool last_shard) override;
-  void end() override;
-  void finish() override;
-  const ReducerStats& stats() const override;
-
- private:
-  class State;
-  std::unique_ptr<State> state_;
-};
+// `num_shards` V is a multiple of the number of ranks; rank r of R computes shards [r·V/R, (r+1)·V/R), in order.
+// Collective: throws ReplicaError when the ranks' parameters differ in name, shape or type. All parameters are leaves
+// that require gradients, of one type on one device. `communicator` must outlive it.
+std::unique_ptr<Reducer> make_ordered_reducer(std::vector<NamedTensor> trainables, Communicator& communicator,
+                                              int64_t num_shards, ShardObserver observer = {});
 
 }  // namespace snell::dist
