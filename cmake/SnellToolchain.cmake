@@ -5,8 +5,10 @@ endif()
 
 find_program(SNELL_CCACHE ccache)
 if(SNELL_CCACHE)
-  # Precompiled headers and ccache agree only with these settings (ccache's manual, "Precompiled headers").
-  set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${SNELL_CCACHE})
+  # Precompiled headers and ccache agree only with these settings (ccache's manual, "Precompiled headers"). Paths below the
+  # source folder count relative to the build folder, so that other checkouts and other presets hit the same cache.
+  set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${SNELL_CCACHE})
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${SNELL_CCACHE})
 endif()
 

@@ -49,9 +49,7 @@ class CommStream {
   virtual bool reached(void* mark) = 0;
 };
 
-#ifdef SNELL_WITH_CUDA
-// The linked NCCL.
+// The linked NCCL; defined where it was compiled in (SNELL_CUDA=ON).
 const NcclApi& real_nccl();
-#endif
 
 }  // namespace snell::dist
