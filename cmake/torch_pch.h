@@ -1,9 +1,8 @@
-// What nearly every source that touches LibTorch needs; compiled once for all of them.
+// What nearly every source that touches LibTorch needs; compiled once for all of them. No more than that, since GCC
+// instantiates what a precompiled header's inline functions ask for anew in every source: custom_function.h and
+// torch/nn would double the time of each.
 #pragma once
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/nn/functional/normalization.h>
-#include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <algorithm>

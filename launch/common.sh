@@ -51,7 +51,7 @@ is_whole_number() { [[ "${1:-}" =~ ^[1-9][0-9]{0,5}$ ]]; }
 # Cores this process may use: hardware threads count once, and an affinity mask or a container's CPU quota is respected.
 usable_cores() {
   local cores physical quota period
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which would count these
   physical=$(lscpu -p=CORE,SOCKET 2>/dev/null | grep -v '^#' | sort -u | wc -l)
   [ "${physical:-0}" -gt 0 ] && [ "$physical" -lt "$cores" ] && cores=$physical
   if read -r quota period 2>/dev/null </sys/fs/cgroup/cpu.max && [ "$quota" != max ]; then

@@ -27,6 +27,9 @@ void add_inspect(CLI::App& app, Action& chosen);
 void add_doctor(CLI::App& app, Action& chosen);
 void add_bench(CLI::App& app, Action& chosen);
 void add_plan(CLI::App& app, Action& chosen);
+void add_verify(CLI::App& app, Action& chosen);
+void add_slurm(CLI::App& app, Action& chosen);
+void add_weights(CLI::App& app, Action& chosen);
 
 // Which of a run's weights a command looks at.
 struct WhichWeights {

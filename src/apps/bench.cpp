@@ -35,6 +35,7 @@ void add_bench(CLI::App& app, Action& chosen) {
   add_bench_step(*bench, chosen);
   add_bench_layer(*bench, chosen);
   add_bench_growth(*bench, chosen);
+  add_bench_chain(*bench, chosen);
 }
 
 }  // namespace snell::apps

@@ -14,6 +14,7 @@ namespace snell::apps {
 void add_bench_step(CLI::App& bench, Action& chosen);
 void add_bench_layer(CLI::App& bench, Action& chosen);
 void add_bench_growth(CLI::App& bench, Action& chosen);
+void add_bench_chain(CLI::App& bench, Action& chosen);
 
 // What one process of `snell bench step` does: makes the model of a row, says so, and makes one step each time it is
 // asked, until nobody asks any more. Lines of JSON: on standard input a request, on standard output an answer.

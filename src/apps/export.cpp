@@ -1,4 +1,5 @@
 // snell export: a run's model for other programs.
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -52,6 +53,15 @@ Request parse(const Options& o) {
   return r;
 }
 
+// Merged into the weights as published, not as a run in 16 or 8 bits rounded them; the command line may ask for that.
+void merge_into_published(train::JobConfig& config, const std::vector<std::string>& overrides) {
+  const bool chosen = std::ranges::any_of(
+      overrides, [](const std::string& text) { return text.starts_with("backbone.frozen_storage="); });
+  const bool rounded = config.run.dtype != "float32" && config.run.dtype != "float64";
+  if (!chosen && (rounded || config.backbone.frozen_storage != "mapped")) config.backbone.frozen_storage = "plain";
+  if (rounded) config.run.dtype = "float32";
+}
+
 // The class names of the run's data, where its file is at hand.
 std::vector<std::string> label_names(const data::DataConfig& config, int64_t num_classes) {
   if (!std::filesystem::exists(config.file)) return {};
@@ -70,8 +80,7 @@ int export_on(dist::ControlPlane& control, const Options& o) {
     request = parse(o);
     job = job_of_run(o.run_dir, request.overrides);
     job.config.run.device = "cpu";
-    // Merged into the weights as published, not as a run in 16 bits rounded them.
-    if (job.config.run.dtype != "float64") job.config.run.dtype = "float32";
+    merge_into_published(job.config, request.overrides);
   });
   const auto trained = train::load_trained(job.config, 0, o.which.checkpoint, control, o.which.weights);
   control.all_or_none([&] {

@@ -26,6 +26,9 @@ int main(int argc, char** argv) {
   apps::add_doctor(app, chosen);
   apps::add_bench(app, chosen);
   apps::add_plan(app, chosen);
+  apps::add_verify(app, chosen);
+  apps::add_slurm(app, chosen);
+  apps::add_weights(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

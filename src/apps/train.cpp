@@ -5,12 +5,15 @@
 #include <iostream>
 
 #include "app.h"
+#include "dry_run.h"
 #include "snell/ckpt/trained_file.h"
 #include "snell/config/settings_table.h"
 #include "snell/core/log.h"
+#include "snell/core/phase.h"
 #include "snell/core/signals.h"
 #include "snell/core/version.h"
 #include "snell/data/transforms.h"
+#include "snell/dist/watchdog.h"
 #include "snell/io/files.h"
 #include "snell/nn/ignored_settings.h"
 #include "snell/report/table.h"
@@ -24,6 +27,7 @@ struct Options {
   std::vector<std::string> overrides;
   std::string config_dir, cfg;
   bool dry_run = false, config_help = false, json = false;
+  DryRunOptions dry;
 };
 
 // Replaces a file of the run's folder; another text that was there is kept as <name>.previous.
@@ -97,6 +101,8 @@ int train_on(dist::ControlPlane& control, const Options& o) {
                         " does not look at it");
     }
   }
+  std::optional<dist::Watchdog> watchdog;
+  if (!o.dry_run) watchdog.emplace(job.config.dist.watchdog, control, job.config.run.dir + "/logs");
   train::Trainer trainer(job.config, job.json, control);
   if (o.dry_run) {
     if (control.is_root()) print_facts(trainer.facts(), o.json);
@@ -112,6 +118,7 @@ int train_on(dist::ControlPlane& control, const Options& o) {
   const train::TrainResult result = trainer.run();
   control.all_or_none([&] {
     if (!recorder) return;
+    const core::Phase phase(core::PhaseKind::kSave);
     if (job.config.checkpoint.every_steps > 0 || job.config.checkpoint.every_epochs > 0) {
       const std::map<std::string, std::string> about = {{"config", job.json}, {"version", core::version()}};
       ckpt::export_trained(job.config.run.dir + "/model.safetensors", trainer.trained(), about);
@@ -138,7 +145,12 @@ int run(const Options& o) {
     std::cout << compose_job(o.config_dir, o.overrides).yaml;
     return 0;
   }
-  return with_mpi([&](dist::ControlPlane& control) { return train_on(control, o); });
+  return with_mpi([&](dist::ControlPlane& control) {
+    Options checked = o;
+    take_dry_run_overrides(checked.overrides, checked.dry, o.dry_run);
+    if (checked.dry.ranks) return dry_run_ranks(o.config_dir, checked.overrides, checked.dry, o.json);
+    return train_on(control, o);
+  });
 }
 
 }  // namespace
@@ -153,6 +165,7 @@ void add_train(CLI::App& app, Action& chosen) {
   command->add_option("--config-dir", o->config_dir, "a folder of own configs, in front of the shipped ones");
   command->add_option("--cfg", o->cfg, "job: print the composed config and stop")->check(CLI::IsMember({"job"}));
   command->add_flag("--dry-run", o->dry_run, "wire everything, print what would be trained, and stop");
+  add_dry_run_options(*command, o->dry);
   command->add_flag("--json", o->json, "print the closing table (or the dry run's) as JSON");
   command->footer([o] {
     try {

@@ -131,12 +131,18 @@ Manifest load(const std::string& path, std::span<const TensorRef> into, dist::Co
     std::map<std::string, std::unique_ptr<io::TensorSource>> sources;
     for (const auto& [name, file] : manifest.files) sources[name] = io::open_tensors(str(path, "/", name));
     for (const TensorRef& ref : into) {
+      if (ref.tensor.is_meta()) {  // another rank's
+        values.emplace_back();
+        continue;
+      }
       const TensorRecord& record = manifest.tensors.at(ref.name);
       values.push_back(tensor_copy(read_verified(*sources.at(record.file), ref.name, record)));
     }
   });
   const c10::AutoGradMode no_grad(false);
-  for (size_t i = 0; i < values.size(); ++i) at::Tensor(into[i].tensor).copy_(values[i]);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i].defined()) at::Tensor(into[i].tensor).copy_(values[i]);
+  }
   return manifest;
 }
 

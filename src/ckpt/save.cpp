@@ -1,8 +1,10 @@
 // Writing a checkpoint: shards by all ranks, then the manifest and the rename by rank 0, each step agreed by all.
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <optional>
 #include <random>
 #include <set>
 
@@ -21,8 +23,17 @@ namespace snell::ckpt {
 using core::str;
 using nlohmann::json;
 
-// Which rank writes which tensor: largest first, each to the rank with the least so far. The same on every rank.
-static std::vector<std::vector<const TensorRef*>> share_out(const std::vector<TensorRef>& tensors, int ranks) {
+// Of each tensor, '1' where this rank has it.
+static std::string held_by_this_rank(const std::vector<TensorRef>& tensors) {
+  std::string held;
+  for (const TensorRef& ref : tensors) held += ref.tensor.is_meta() ? '0' : '1';
+  return held;
+}
+
+// Which rank writes which tensor: largest first, each to the rank with the least so far of those that have it. The same
+// on every rank. `held`: held_by_this_rank() of all ranks.
+static std::vector<std::vector<const TensorRef*>> share_out(const std::vector<TensorRef>& tensors,
+                                                            const std::vector<std::string>& held) {
   std::vector<const TensorRef*> order;
   std::set<std::string> names;
   for (const TensorRef& ref : tensors) {
@@ -30,17 +41,33 @@ static std::vector<std::vector<const TensorRef*>> share_out(const std::vector<Te
     order.push_back(&ref);
   }
   core::check(!order.empty(), "a checkpoint needs at least one tensor");
+  for (const std::string& of_rank : held) {
+    core::check(of_rank.size() == tensors.size(), "the ranks save different numbers of tensors");
+  }
   std::sort(order.begin(), order.end(), [](const TensorRef* a, const TensorRef* b) {
     return a->tensor.nbytes() != b->tensor.nbytes() ? a->tensor.nbytes() > b->tensor.nbytes() : a->name < b->name;
   });
-  std::vector<std::vector<const TensorRef*>> parts(std::min<size_t>(order.size(), static_cast<size_t>(ranks)));
+  std::vector<std::vector<const TensorRef*>> parts(held.size());
   std::vector<size_t> load(parts.size());
   for (const TensorRef* ref : order) {
-    const size_t lightest = static_cast<size_t>(std::min_element(load.begin(), load.end()) - load.begin());
-    parts[lightest].push_back(ref);
-    load[lightest] += ref->tensor.nbytes() + 1;  // so that empty tensors, too, go round
+    const auto number = static_cast<size_t>(ref - tensors.data());
+    std::optional<size_t> lightest;
+    for (size_t rank = 0; rank < held.size(); ++rank) {
+      if (held[rank][number] == '1' && (!lightest || load[rank] < load[*lightest])) lightest = rank;
+    }
+    core::check(lightest.has_value(), str("no rank has the tensor ", ref->name));
+    parts[*lightest].push_back(ref);
+    load[*lightest] += ref->tensor.nbytes() + 1;  // so that empty tensors, too, go round
   }
   return parts;
+}
+
+// The number of a rank's shard among those that hold something, and how many there are.
+static std::pair<size_t, size_t> shard_number(const std::vector<std::vector<const TensorRef*>>& parts, size_t rank) {
+  const auto holds = [](const auto& part) { return !part.empty(); };
+  const auto begin = parts.begin(), mine = begin + static_cast<int64_t>(rank);
+  return {static_cast<size_t>(std::count_if(begin, mine, holds)),
+          static_cast<size_t>(std::count_if(begin, parts.end(), holds))};
 }
 
 static std::string shard_name(size_t index, size_t count) {
@@ -142,10 +169,12 @@ CheckpointInfo save(const std::string& run_dir, const TrainState& state, dist::C
   const std::string tmp = unfinished_path(root, state.step, token);
 
   std::string mine;
+  const auto held = control.all_gather_strings(held_by_this_rank(state.tensors));
   write_together(control, tmp, [&] {
-    const auto shares = share_out(state.tensors, control.size());
+    const auto shares = share_out(state.tensors, held);
     const auto rank = static_cast<size_t>(control.rank());
-    if (rank < shares.size()) mine = write_shard(tmp, shard_name(rank, shares.size()), shares[rank]);
+    const auto [number, count] = shard_number(shares, rank);
+    if (!shares[rank].empty()) mine = write_shard(tmp, shard_name(number, count), shares[rank]);
   });
 
   const Manifest manifest = make_manifest(state, control.size(), is_best, control.all_gather_strings(mine));

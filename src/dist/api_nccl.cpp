@@ -41,7 +41,9 @@ int comm_init_rank(void** comm, int size, const NcclId& id, int rank) {
   ncclUniqueId native;
   std::memcpy(&native, id.bytes.data(), sizeof native);
   ncclComm_t made = nullptr;
-  const int result = ncclCommInitRank(&made, size, native, rank);
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  const int result = ncclCommInitRankConfig(&made, size, native, rank, &config);
   *comm = made;
   return result;
 }

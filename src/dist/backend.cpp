@@ -43,11 +43,13 @@ c10::Device choose_device(const std::string& wanted, ControlPlane& control) {
   return gpu;
 }
 
-static std::unique_ptr<Communicator> make_nccl(ControlPlane& control, c10::Device device) {
+static std::unique_ptr<Communicator> make_nccl(const DistConfig& config, ControlPlane& control, c10::Device device,
+                                               const RankGroup& group) {
 #ifdef SNELL_WITH_CUDA
-  return std::make_unique<NcclCommunicator>(real_nccl(), make_cuda_stream(device), control, device);
+  return std::make_unique<NcclCommunicator>(real_nccl(), make_cuda_stream(device), control, device,
+                                            NcclOptions{group, config.wire.init_timeout_s});
 #else
-  (void)control;
+  (void)config, (void)control, (void)group;
   throw core::ConfigError(
       core::str("dist.backend=nccl on ", device.str(),
                 ", but this program was built without CUDA (SNELL_CUDA=OFF); use dist.backend=mpi"));
@@ -56,20 +58,32 @@ static std::unique_ptr<Communicator> make_nccl(ControlPlane& control, c10::Devic
 
 std::unique_ptr<Communicator> make_communicator(const DistConfig& config, ControlPlane& control, c10::Device device,
                                                 const std::string& purpose) {
-  std::string backend = config.backend;
-  if (backend == "auto") backend = control.size() == 1 ? "self" : device.is_cuda() ? "nccl" : "mpi";
-  if (backend == "self") {
-    if (control.size() == 1) return std::make_unique<SelfCommunicator>();
+  if (config.backend == "self" && control.size() > 1) {
     throw core::ConfigError(core::str("dist.backend=self with ", control.size(),
                                       " ranks would train as many separate models; use auto, or start one rank"));
   }
+  return make_communicator(config, control, device, purpose, whole_world(control));
+}
+
+std::unique_ptr<Communicator> make_communicator(const DistConfig& config, ControlPlane& control, c10::Device device,
+                                                const std::string& purpose, const RankGroup& group) {
+  std::string backend = config.backend;
+  if (backend == "auto") {
+    // Decided alike on all ranks: the other groups may be larger than this one.
+    const bool alone = control.all_agree(group.size() == 1);
+    backend = alone ? "self" : device.is_cuda() ? "nccl" : "mpi";
+  }
+  if (backend == "self") {
+    core::check(group.size() == 1, core::str("dist.backend=self for a group of ", group.size(), " ranks"));
+    return std::make_unique<SelfCommunicator>();
+  }
   if (backend == "mpi") {
-    if (device.is_cpu()) return std::make_unique<MpiCommunicator>(purpose);
+    if (device.is_cpu()) return std::make_unique<MpiCommunicator>(purpose, group);
     throw core::ConfigError(core::str("dist.backend=mpi moves CPU tensors, but run.device is ", device.str(),
                                       "; use dist.backend=nccl or auto"));
   }
   core::check(backend == "nccl", core::str("dist.backend '", backend, "'"));
-  if (device.is_cuda()) return make_nccl(control, device);
+  if (device.is_cuda()) return make_nccl(config, control, device, group);
   throw core::ConfigError("dist.backend=nccl moves CUDA tensors, but run.device is cpu; use dist.backend=mpi or auto");
 }
 

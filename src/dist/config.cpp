@@ -20,6 +20,13 @@ void bind(config::Binder& binder, DistConfig& config) {
       "of dist.reproducible: parts of the global batch, a multiple of the number of ranks; another number gives "
       "other last digits",
       config::in_range(1, 65536));
+  bind(binder, config.shard);
+  bind(binder, config.wire);
+  binder.field("chain", config.chain,
+               "keep the hashes of each step's gradients and parameters in the run's chain.jsonl, for snell verify; "
+               "auto: with dist.reproducible on a CPU",
+               config::one_of({"auto", "true", "false"}));
+  binder.section("watchdog", config.watchdog);
 }
 
 }  // namespace snell::dist

@@ -37,6 +37,11 @@ std::string ControlPlane::hostname() {
   return name.data();
 }
 
+std::vector<int> ControlPlane::roll_call(double) {
+  barrier();
+  return {};
+}
+
 bool ControlPlane::all_agree(bool yes) {
   return !any(!yes);
 }

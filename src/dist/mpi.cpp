@@ -40,6 +40,12 @@ static void refuse_tasks_without_mpi(bool launched) {
                                     "'srun --mpi=pmix' or with mpirun"));
 }
 
+// Asked before MPI starts. By default Open MPI sums in place up and down a tree, which uses a link one way at a time; a
+// ring sends and receives at once (20 MiB between two hosts at 1 Gbit/s: 0.18 s instead of 0.35 s).
+static void prefer_rings() {
+  ::setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "1", /*overwrite=*/0);
+}
+
 MpiSession::MpiSession(int* argc, char*** argv)
     : launched_(started_by_launcher()), exceptions_at_start_(std::uncaught_exceptions()) {
   int running = 0;
@@ -49,6 +55,7 @@ MpiSession::MpiSession(int* argc, char*** argv)
     check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread");
   } else {
     refuse_tasks_without_mpi(launched_);
+    prefer_rings();
     check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
     owner_ = true;
   }
@@ -76,13 +83,21 @@ std::string mpi_version() {
   return version.substr(0, version.find_first_of(std::string("\n\0", 2)));
 }
 
+MpiComm::MpiComm(MPI_Comm comm, const std::string& name) : comm_(comm) {
+  check_mpi(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check_mpi(MPI_Comm_set_name(comm, name.c_str()), "MPI_Comm_set_name");
+}
+
 MpiComm MpiComm::duplicate(MPI_Comm parent, const std::string& name) {
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(parent, &comm), "MPI_Comm_dup");
-  MpiComm owned(comm);
-  check_mpi(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  check_mpi(MPI_Comm_set_name(comm, name.c_str()), "MPI_Comm_set_name");
-  return owned;
+  return {comm, name};
+}
+
+MpiComm MpiComm::split(MPI_Comm parent, int color, const std::string& name) {
+  MPI_Comm comm = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split(parent, color, /*key=*/0, &comm), "MPI_Comm_split");
+  return {comm, name};
 }
 
 MpiComm MpiComm::node_of(MPI_Comm parent) {

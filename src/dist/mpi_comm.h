@@ -16,6 +16,8 @@ class MpiComm {
  public:
   // Collective over `parent`. `name` is what tools (and the traffic counter of tests) see.
   static MpiComm duplicate(MPI_Comm parent, const std::string& name);
+  // Collective over `parent`: those of its ranks that pass the same `color` >= 0, in order of their ranks.
+  static MpiComm split(MPI_Comm parent, int color, const std::string& name);
   // Collective: the ranks of `parent` that share this node's memory, in order of their ranks.
   static MpiComm node_of(MPI_Comm parent);
 
@@ -32,6 +34,7 @@ class MpiComm {
 
  private:
   explicit MpiComm(MPI_Comm comm) : comm_(comm) {}
+  MpiComm(MPI_Comm comm, const std::string& name);
   MPI_Comm comm_;
 };
 

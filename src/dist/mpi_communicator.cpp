@@ -14,11 +14,10 @@ namespace snell::dist {
 using Requests = MpiProgress::Requests;
 
 struct MpiCommunicator::State {
-  State(const std::string& purpose, int64_t max_count_in)
-      : comm(MpiComm::duplicate(MPI_COMM_WORLD, "snell." + purpose)),
-        rank(comm.rank()),
-        size(comm.size()),
-        max_count(max_count_in) {}
+  State(MpiComm comm_in, int64_t max_count_in)
+      : comm(std::move(comm_in)), rank(comm.rank()), size(comm.size()), max_count(max_count_in) {
+    core::check(max_count >= 1 && max_count <= INT32_MAX, core::str("max_count ", max_count));
+  }
 
   // Calls fn(offset, count) for parts of at most max_count elements.
   template <class F>
@@ -33,7 +32,8 @@ struct MpiCommunicator::State {
     return std::make_shared<const MpiBlock>(numel, mpi_type(tensor.scalar_type()), max_count);
   }
 
-  void run(MpiProgress::Start start) { progress.wait(*progress.submit(std::move(start))); }
+  std::unique_ptr<Work> start(MpiProgress::Start job);
+  void run(MpiProgress::Start job) { progress.wait(*progress.submit(std::move(job))); }
 
   MpiComm comm;
   int rank;
@@ -63,13 +63,26 @@ void* at_element(const at::Tensor& tensor, int64_t offset) {
 
 }  // namespace
 
+std::unique_ptr<Work> MpiCommunicator::State::start(MpiProgress::Start job) {
+  return std::make_unique<MpiWork>(progress, progress.submit(std::move(job)));
+}
+
 MpiCommunicator::MpiCommunicator(const std::string& purpose, int64_t max_count)
-    : state_(std::make_unique<State>(purpose, max_count)) {
-  core::check(max_count >= 1 && max_count <= INT32_MAX, core::str("max_count ", max_count));
+    : state_(std::make_unique<State>(MpiComm::duplicate(MPI_COMM_WORLD, "snell." + purpose), max_count)) {}
+
+MpiCommunicator::MpiCommunicator(const std::string& purpose, const RankGroup& group, int64_t max_count)
+    : state_(
+          std::make_unique<State>(MpiComm::split(MPI_COMM_WORLD, group.ranks.front(), "snell." + purpose), max_count)) {
+  core::check(state_->rank == group.rank && state_->size == group.size(),
+              core::str("rank ", group.rank, " of ", group.size(), " became ", state_->rank, " of ", state_->size));
 }
 
 MpiCommunicator::~MpiCommunicator() {
   if (!state_->progress.stop()) state_->comm.abandon();
+}
+
+void MpiCommunicator::abort() noexcept {
+  state_->progress.give_up();
 }
 
 int MpiCommunicator::rank() const {
@@ -85,14 +98,13 @@ int64_t MpiCommunicator::bytes(const std::string& collective) const {
 std::unique_ptr<Work> MpiCommunicator::all_reduce_async(at::Tensor tensor, ReduceOp op) {
   check_tensor(Collective::kAllReduce, tensor, kCpu);
   state_->traffic.add(Collective::kAllReduce, tensor);
-  auto job = state_->progress.submit([s = state_.get(), tensor, op](Requests& requests) {
+  return state_->start([s = state_.get(), tensor, op](Requests& requests) {
     s->in_parts(tensor.numel(), [&](int64_t offset, int count) {
       check_mpi(MPI_Iallreduce(MPI_IN_PLACE, at_element(tensor, offset), count, mpi_type(tensor.scalar_type()),
                                s->ops.get(tensor.scalar_type(), op), s->comm.get(), &requests.emplace_back()),
                 "MPI_Iallreduce");
     });
   });
-  return std::make_unique<MpiWork>(state_->progress, std::move(job));
 }
 
 void MpiCommunicator::broadcast(at::Tensor tensor, int root) {
@@ -106,10 +118,11 @@ void MpiCommunicator::broadcast(at::Tensor tensor, int root) {
   });
 }
 
-void MpiCommunicator::all_gather(const at::Tensor& input, at::Tensor output) {
+std::unique_ptr<Work> MpiCommunicator::all_gather_async(const at::Tensor& input, at::Tensor output) {
   check_parts(Collective::kAllGather, input, output, state_->size, kCpu);
   state_->traffic.add(Collective::kAllGather, input);
-  state_->run([s = state_.get(), input, output, block = state_->block(input, input.numel())](Requests& requests) {
+  const auto part = state_->block(input, input.numel());
+  return state_->start([s = state_.get(), input, output, block = part](Requests& requests) {
     check_mpi(MPI_Iallgather(input.data_ptr(), block->count(), block->type(), output.data_ptr(), block->count(),
                              block->type(), s->comm.get(), &requests.emplace_back()),
               "MPI_Iallgather");
@@ -117,10 +130,10 @@ void MpiCommunicator::all_gather(const at::Tensor& input, at::Tensor output) {
 }
 
 // One reduction a receiving rank: MPI_Ireduce_scatter_block's int count covers all parts together, this one each.
-void MpiCommunicator::reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp op) {
+std::unique_ptr<Work> MpiCommunicator::reduce_scatter_async(const at::Tensor& input, at::Tensor output, ReduceOp op) {
   check_parts(Collective::kReduceScatter, output, input, state_->size, kCpu);
   state_->traffic.add(Collective::kReduceScatter, input);
-  state_->run([s = state_.get(), input, output, op](Requests& requests) {
+  return state_->start([s = state_.get(), input, output, op](Requests& requests) {
     for (int root = 0; root < s->size; ++root) {
       s->in_parts(output.numel(), [&](int64_t offset, int count) {
         check_mpi(MPI_Ireduce(at_element(input, root * output.numel() + offset), at_element(output, offset), count,

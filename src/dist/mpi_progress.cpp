@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "snell/core/log.h"
+#include "snell/core/phase.h"
 #include "snell/core/text.h"
 
 namespace snell::dist {
@@ -29,9 +30,21 @@ std::shared_ptr<MpiProgress::Job> MpiProgress::submit(Start start) {
 }
 
 void MpiProgress::wait(Job& job) {
+  const core::Phase phase(core::PhaseKind::kCollective);
   std::unique_lock lock(mutex_);
-  finished_.wait(lock, [&] { return job.done; });
+  finished_.wait(lock, [&] { return job.done || given_up_; });
   if (job.error) std::rethrow_exception(job.error);
+  core::check(job.done, "a collective was given up before it ended");
+}
+
+void MpiProgress::give_up() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    given_up_ = true;
+  }
+  submitted_.notify_one();
+  finished_.notify_all();
 }
 
 bool MpiProgress::stop() {

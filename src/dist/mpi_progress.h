@@ -39,8 +39,10 @@ class MpiProgress {
 
   // Any thread.
   std::shared_ptr<Job> submit(Start start);
-  // Blocks until the job is done; throws what it threw.
+  // Blocks until the job is done; throws what it threw, or core::Error after give_up().
   void wait(Job& job);
+  // Ends every wait(), now and later, with an error. Any thread; waits for nobody.
+  void give_up() noexcept;
   // Stops the thread; false when jobs had to be abandoned. Nothing may be submitted afterwards.
   bool stop();
 
@@ -53,11 +55,12 @@ class MpiProgress {
   bool test_all();
   void finish(Job& job, std::exception_ptr error);
 
-  std::mutex mutex_;  // guards queue_, stopping_ and every job's done and error
+  std::mutex mutex_;  // guards queue_, stopping_, given_up_ and every job's done and error
   std::condition_variable submitted_;
   std::condition_variable finished_;
   std::deque<JobPtr> queue_;
   bool stopping_ = false;
+  bool given_up_ = false;
   std::vector<JobPtr> active_;  // of the communication thread alone
   std::thread thread_;
 };

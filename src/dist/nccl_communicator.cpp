@@ -4,10 +4,15 @@
 #include <ATen/ops/zeros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
+#include <optional>
 
+#include "nccl_comm.h"
 #include "nccl_types.h"
+#include "snell/core/phase.h"
 #include "snell/core/text.h"
+#include "snell/dist/abort_hooks.h"
 #include "traffic.h"
 
 namespace snell::dist {
@@ -46,31 +51,20 @@ int nccl_op(ReduceOp op) {
 }
 
 struct NcclCommunicator::State {
-  State(const NcclApi& api_in, std::unique_ptr<CommStream> stream_in, ControlPlane& control, c10::Device device_in)
-      : api(api_in), stream(std::move(stream_in)), rank(control.rank()), size(control.size()), device(device_in) {}
+  State(const NcclApi& api_in, std::unique_ptr<CommStream> stream_in, const RankGroup& group_in, int job_rank,
+        c10::Device device_in)
+      : api(api_in),
+        stream(std::move(stream_in)),
+        group(group_in),
+        device(device_in),
+        comm(api_in, core::str("rank ", job_rank, " (", device_in.str(), ")")) {}
 
-  // The one place where NCCL's return codes become errors.
-  void check(int result, const char* call) const {
-    if (result == kNcclSuccess) [[likely]]
-      return;
-    const char* detail = comm == nullptr ? nullptr : api.get_last_error(comm);
-    throw core::Error(core::str(call, " failed on rank ", rank, " (", device.str(), "): ", api.get_error_string(result),
-                                detail == nullptr || *detail == '\0' ? "" : core::str("; ", detail),
-                                ". NCCL_DEBUG=INFO in the environment shows more"));
-  }
-
-  void check_async() const {
-    int result = kNcclSuccess;
-    check(api.comm_get_async_error(comm, &result), "ncclCommGetAsyncError");
-    if (result != kNcclInProgress) check(result, "an earlier NCCL operation");
-  }
-
-  // Enqueues launch(stream) behind the caller's current stream; returns the mark of its end.
+  // Enqueues launch(comm, stream) behind the caller's current stream; returns the mark of its end.
   template <class F>
   std::shared_ptr<void> enqueue(const char* call, F&& launch) {
-    check_async();
+    comm.check_async();
     stream->wait_for_current();
-    check(launch(stream->handle()), call);
+    comm.call(call, [&](void* handle) { return launch(handle, stream->handle()); });
     return stream->mark();
   }
 
@@ -82,21 +76,21 @@ struct NcclCommunicator::State {
 
   const NcclApi& api;
   std::unique_ptr<CommStream> stream;
-  int rank;
-  int size;
+  RankGroup group;
   c10::Device device;
-  void* comm = nullptr;
+  NcclComm comm;
   Traffic traffic;
+  std::optional<AbortHook> abort_hook;
 };
 
 namespace {
 
-// Holds the tensor until the caller's stream waits for the result, so that its memory cannot be given to another tensor
-// while the communication stream still writes to it.
+// Holds the tensors until the caller's stream waits for the result, so that their memory cannot be given to others
+// while the communication stream still reads and writes it.
 class NcclWork : public Work {
  public:
-  NcclWork(CommStream& stream, std::shared_ptr<void> mark, at::Tensor tensor)
-      : stream_(stream), mark_(std::move(mark)), tensor_(std::move(tensor)) {}
+  NcclWork(CommStream& stream, std::shared_ptr<void> mark, std::vector<at::Tensor> tensors)
+      : stream_(stream), mark_(std::move(mark)), tensors_(std::move(tensors)) {}
   ~NcclWork() override {
     if (std::uncaught_exceptions() == 0) wait();
   }
@@ -104,49 +98,105 @@ class NcclWork : public Work {
     if (mark_ == nullptr) return;
     stream_.make_current_wait(mark_.get());
     mark_.reset();
-    tensor_.reset();
+    tensors_.clear();
   }
 
  private:
   CommStream& stream_;
   std::shared_ptr<void> mark_;
-  at::Tensor tensor_;
+  std::vector<at::Tensor> tensors_;
 };
 
 }  // namespace
 
+namespace {
+
+constexpr const char* kTooLate = "too late";
+
+std::string name_ranks(const std::vector<int>& ranks) {
+  std::string out = ranks.size() == 1 ? "rank " : "ranks ";
+  for (size_t i = 0; i < ranks.size(); ++i) out += core::str(i == 0 ? "" : ", ", ranks[i]);
+  return out;
+}
+
+// A rank that does not come cannot agree on anything: the error of the others stops the job.
+void meet(ControlPlane& control, double limit_s, const char* to_do_what) {
+  const std::vector<int> missing = control.roll_call(limit_s);
+  if (missing.empty()) return;
+  throw core::Error(core::str(name_ranks(missing), " of ", control.size(), " did not come to ", to_do_what, " within ",
+                              limit_s, " s; see dist.init_timeout_s"));
+}
+
+// `outcome` of this rank: "" it joined, kTooLate, or its error. Ranks with an error are named before those that only
+// waited for them.
+void agree_on_joining(ControlPlane& control, const std::string& outcome, double limit_s) {
+  const std::vector<std::string> outcomes = control.all_gather_strings(outcome);
+  const std::vector<std::string> hosts = control.all_gather_strings(ControlPlane::hostname());
+  std::vector<int> waited;
+  std::vector<std::string> failed;
+  for (size_t rank = 0; rank < outcomes.size(); ++rank) {
+    if (outcomes[rank] == kTooLate) {
+      waited.push_back(static_cast<int>(rank));
+    } else if (!outcomes[rank].empty()) {
+      failed.push_back(
+          core::str("rank ", rank, " on ", hosts[rank], " did not join NCCL's communicator: ", outcomes[rank]));
+    }
+  }
+  if (waited.empty() && failed.empty()) return;
+  std::string text = core::join(failed, "; ");
+  const std::string limit = core::str(limit_s, " s (dist.init_timeout_s)");
+  if (failed.empty()) {
+    text = core::str(name_ranks(waited), " waited ", limit,
+                     " for NCCL to connect all ranks, and none reported an error: the nodes do not reach each other by "
+                     "the interface that NCCL chose. NCCL_SOCKET_IFNAME names another; NCCL_DEBUG=INFO shows more");
+  } else if (!waited.empty()) {
+    text += core::str("; ", name_ranks(waited), " waited ", limit);
+  }
+  throw AgreedError(core::ExitCode::kInternal, text);
+}
+
+}  // namespace
+
 NcclCommunicator::NcclCommunicator(const NcclApi& api, std::unique_ptr<CommStream> stream, ControlPlane& control,
-                                   c10::Device device)
-    : state_(std::make_unique<State>(api, std::move(stream), control, device)) {
-  const std::string id_bytes = control.root_decides([&] {
-    NcclId id;
-    state_->check(api.get_unique_id(&id), "ncclGetUniqueId");
-    return std::string(id.bytes.begin(), id.bytes.end());
-  });
+                                   c10::Device device, const NcclOptions& options)
+    : state_(std::make_unique<State>(api, std::move(stream), options.group ? *options.group : whole_world(control),
+                                     control.rank(), device)) {
+  meet(control, options.init_timeout_s, "start NCCL");
+  const RankGroup& group = state_->group;
+  NcclId id;
   control.all_or_none([&] {
-    NcclId id;
-    core::check(id_bytes.size() == id.bytes.size(), core::str("an NCCL id of ", id_bytes.size(), " bytes"));
-    std::copy(id_bytes.begin(), id_bytes.end(), id.bytes.begin());
-    void* comm = nullptr;
-    state_->check(api.comm_init_rank(&comm, state_->size, id, state_->rank), "ncclCommInitRank");
-    state_->comm = comm;
+    if (group.rank == 0) state_->comm.check(api.get_unique_id(&id), "ncclGetUniqueId");
   });
+  const auto ids = control.all_gather_strings(std::string(id.bytes.begin(), id.bytes.end()));
+  const std::string& bytes = ids.at(static_cast<size_t>(group.ranks.front()));
+  core::check(bytes.size() == id.bytes.size(), core::str("an NCCL id of ", bytes.size(), " bytes"));
+  std::copy(bytes.begin(), bytes.end(), id.bytes.begin());
+
+  std::string outcome;
+  try {
+    if (!state_->comm.join(group.size(), id, group.rank, options.init_timeout_s)) outcome = kTooLate;
+  } catch (const core::Error& error) {
+    outcome = error.what();
+  }
+  // Ranks that joined at once wait here for those that give up at the limit.
+  meet(control, options.init_timeout_s + std::min(10.0, options.init_timeout_s), "join NCCL's communicator");
+  agree_on_joining(control, outcome, options.init_timeout_s);
+  state_->abort_hook.emplace([this] { abort(); });
 }
 
 NcclCommunicator::~NcclCommunicator() {
-  if (state_->comm == nullptr) return;
-  if (std::uncaught_exceptions() > 0) {
-    state_->api.comm_abort(state_->comm);
-  } else {
-    state_->api.comm_destroy(state_->comm);
-  }
+  state_->abort_hook.reset();
+}
+
+void NcclCommunicator::abort() noexcept {
+  state_->comm.abort();
 }
 
 int NcclCommunicator::rank() const {
-  return state_->rank;
+  return state_->group.rank;
 }
 int NcclCommunicator::size() const {
-  return state_->size;
+  return state_->group.size();
 }
 int64_t NcclCommunicator::bytes(const std::string& collective) const {
   return state_->traffic.bytes(collective);
@@ -159,73 +209,78 @@ static size_t count_of(const at::Tensor& tensor) {
 std::unique_ptr<Work> NcclCommunicator::all_reduce_async(at::Tensor tensor, ReduceOp op) {
   check_tensor(Collective::kAllReduce, tensor, state_->device);
   state_->traffic.add(Collective::kAllReduce, tensor);
-  auto mark = state_->enqueue("ncclAllReduce", [&](void* stream) {
+  auto mark = state_->enqueue("ncclAllReduce", [&](void* comm, void* stream) {
     return state_->api.all_reduce(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor),
-                                  nccl_type(tensor.scalar_type()), nccl_op(op), state_->comm, stream);
+                                  nccl_type(tensor.scalar_type()), nccl_op(op), comm, stream);
   });
-  return std::make_unique<NcclWork>(*state_->stream, std::move(mark), std::move(tensor));
+  return std::make_unique<NcclWork>(*state_->stream, std::move(mark), std::vector{std::move(tensor)});
 }
 
 void NcclCommunicator::broadcast(at::Tensor tensor, int root) {
   check_tensor(Collective::kBroadcast, tensor, state_->device);
-  check_root(Collective::kBroadcast, root, state_->size);
+  check_root(Collective::kBroadcast, root, state_->group.size());
   state_->traffic.add(Collective::kBroadcast, tensor);
-  state_->run("ncclBroadcast", [&](void* stream) {
+  state_->run("ncclBroadcast", [&](void* comm, void* stream) {
     return state_->api.broadcast(tensor.data_ptr(), tensor.data_ptr(), count_of(tensor),
-                                 nccl_type(tensor.scalar_type()), root, state_->comm, stream);
+                                 nccl_type(tensor.scalar_type()), root, comm, stream);
   });
 }
 
-void NcclCommunicator::all_gather(const at::Tensor& input, at::Tensor output) {
-  check_parts(Collective::kAllGather, input, output, state_->size, state_->device);
+std::unique_ptr<Work> NcclCommunicator::all_gather_async(const at::Tensor& input, at::Tensor output) {
+  check_parts(Collective::kAllGather, input, output, state_->group.size(), state_->device);
   state_->traffic.add(Collective::kAllGather, input);
-  state_->run("ncclAllGather", [&](void* stream) {
+  auto mark = state_->enqueue("ncclAllGather", [&](void* comm, void* stream) {
     return state_->api.all_gather(input.data_ptr(), output.data_ptr(), count_of(input), nccl_type(input.scalar_type()),
-                                  state_->comm, stream);
+                                  comm, stream);
   });
+  return std::make_unique<NcclWork>(*state_->stream, std::move(mark), std::vector{input, std::move(output)});
 }
 
-void NcclCommunicator::reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp op) {
-  check_parts(Collective::kReduceScatter, output, input, state_->size, state_->device);
+std::unique_ptr<Work> NcclCommunicator::reduce_scatter_async(const at::Tensor& input, at::Tensor output, ReduceOp op) {
+  check_parts(Collective::kReduceScatter, output, input, state_->group.size(), state_->device);
   state_->traffic.add(Collective::kReduceScatter, input);
-  state_->run("ncclReduceScatter", [&](void* stream) {
+  auto mark = state_->enqueue("ncclReduceScatter", [&](void* comm, void* stream) {
     return state_->api.reduce_scatter(input.data_ptr(), output.data_ptr(), count_of(output),
-                                      nccl_type(input.scalar_type()), nccl_op(op), state_->comm, stream);
+                                      nccl_type(input.scalar_type()), nccl_op(op), comm, stream);
   });
+  return std::make_unique<NcclWork>(*state_->stream, std::move(mark), std::vector{input, std::move(output)});
 }
 
 // NCCL has no all-to-all of its own: a group of sends and receives.
 void NcclCommunicator::all_to_all(const at::Tensor& input, at::Tensor output) {
-  check_exchange(Collective::kAllToAll, input, output, state_->size, state_->device);
+  check_exchange(Collective::kAllToAll, input, output, state_->group.size(), state_->device);
   state_->traffic.add(Collective::kAllToAll, input);
-  const size_t count = count_of(input) / static_cast<size_t>(state_->size);
+  const size_t count = count_of(input) / static_cast<size_t>(state_->group.size());
   const size_t bytes = count * input.element_size();
   const int type = nccl_type(input.scalar_type());
-  state_->run("ncclGroupEnd", [&](void* stream) {
-    state_->check(state_->api.group_start(), "ncclGroupStart");
-    for (int peer = 0; peer < state_->size; ++peer) {
+  state_->run("ncclGroupEnd", [&](void* comm, void* stream) {
+    const NcclApi& api = state_->api;
+    int result = api.group_start();
+    const auto add = [&](int next) {
+      if (result == kNcclSuccess || result == kNcclInProgress) result = next;
+    };
+    for (int peer = 0; peer < state_->group.size(); ++peer) {
       const size_t offset = bytes * static_cast<size_t>(peer);
-      state_->check(state_->api.send(static_cast<const char*>(input.data_ptr()) + offset, count, type, peer,
-                                     state_->comm, stream),
-                    "ncclSend");
-      state_->check(
-          state_->api.receive(static_cast<char*>(output.data_ptr()) + offset, count, type, peer, state_->comm, stream),
-          "ncclRecv");
+      add(api.send(static_cast<const char*>(input.data_ptr()) + offset, count, type, peer, comm, stream));
+      add(api.receive(static_cast<char*>(output.data_ptr()) + offset, count, type, peer, comm, stream));
     }
-    return state_->api.group_end();
+    add(api.group_end());
+    return result;
   });
 }
 
 void NcclCommunicator::barrier() {
   const at::Tensor token = at::zeros({1}, at::device(state_->device).dtype(at::kByte));
-  const auto mark = state_->enqueue("ncclAllReduce", [&](void* stream) {
+  const auto mark = state_->enqueue("ncclAllReduce", [&](void* comm, void* stream) {
     return state_->api.all_reduce(token.data_ptr(), token.data_ptr(), 1, nccl_type(at::kByte), nccl_op(ReduceOp::kSum),
-                                  state_->comm, stream);
+                                  comm, stream);
   });
+  const core::Phase phase(core::PhaseKind::kCollective);
   while (!state_->stream->reached(mark.get())) {
-    state_->check_async();
+    state_->comm.check_async();
     ::usleep(50);
   }
+  state_->comm.check_async();  // an abort or an error ends it too
 }
 
 }  // namespace snell::dist

@@ -20,10 +20,11 @@ namespace {
 class OrderedReducer : public Reducer {
  public:
   OrderedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t num_shards,
-                 ShardObserver observer)
+                 ShardObserver observer, SumObserver sum_observer)
       : communicator_(communicator),
         num_shards_(num_shards),
         observer_(std::move(observer)),
+        sum_observer_(std::move(sum_observer)),
         trainables_(std::move(trainables)),
         partial_(num_shards) {
     core::check(!trainables_.empty(), "nothing to train");
@@ -88,6 +89,7 @@ class OrderedReducer : public Reducer {
     stats_.exposed_seconds += stats_.last_exposed_seconds;
     ++stats_.steps;
     done_ = 0;
+    if (sum_observer_) sum_observer_(flat_);
   }
 
   const ReducerStats& stats() const override { return stats_; }
@@ -130,6 +132,7 @@ class OrderedReducer : public Reducer {
   Communicator& communicator_;
   const int64_t num_shards_;
   const ShardObserver observer_;
+  const SumObserver sum_observer_;
   std::vector<NamedTensor> trainables_;
   at::Tensor flat_;                    // of the shard under way; after finish() the sum
   std::vector<at::Tensor> gradients_;  // views into it
@@ -143,8 +146,9 @@ class OrderedReducer : public Reducer {
 }  // namespace
 
 std::unique_ptr<Reducer> make_ordered_reducer(std::vector<NamedTensor> trainables, Communicator& communicator,
-                                              int64_t num_shards, ShardObserver observer) {
-  return std::make_unique<OrderedReducer>(std::move(trainables), communicator, num_shards, std::move(observer));
+                                              int64_t num_shards, ShardObserver observer, SumObserver sum_observer) {
+  return std::make_unique<OrderedReducer>(std::move(trainables), communicator, num_shards, std::move(observer),
+                                          std::move(sum_observer));
 }
 
 }  // namespace snell::dist

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -45,6 +46,7 @@ struct Parameter {
 
 struct Bucket {
   at::Tensor flat;
+  at::Tensor wire;  // what travels: `flat` itself, or its copy in another type
   size_t num_parameters = 0;
   size_t pending = 0;          // gradients that have not arrived in the last shard
   std::unique_ptr<Work> work;  // from the hand-over to finish()
@@ -54,8 +56,9 @@ struct Bucket {
 
 class BucketedReducer::State {
  public:
-  State(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t bucket_bytes)
-      : communicator_(communicator) {
+  State(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t bucket_bytes,
+        std::optional<c10::ScalarType> wire_type)
+      : communicator_(communicator), wire_type_(communicator.size() > 1 ? wire_type : std::nullopt) {
     core::check(bucket_bytes > 0, core::str("bucket_bytes ", bucket_bytes));
     for (const NamedTensor& named : trainables) check_trainable(named, trainables.front().tensor);
     check_same_layout(trainables, communicator);
@@ -95,8 +98,12 @@ class BucketedReducer::State {
       const std::lock_guard lock(mutex_);
       while (next_ < buckets_.size()) hand_over_next();
     }
+    const c10::NoGradGuard no_grad;
     const core::Timer timer;
-    for (Bucket& bucket : buckets_) bucket.work->wait();
+    for (Bucket& bucket : buckets_) {
+      bucket.work->wait();
+      if (!bucket.wire.is_same(bucket.flat)) bucket.flat.copy_(bucket.wire);
+    }
     stats_.last_exposed_seconds = timer.seconds();
     stats_.exposed_seconds += stats_.last_exposed_seconds;
     ++stats_.steps;
@@ -122,6 +129,7 @@ class BucketedReducer::State {
     }
     Bucket bucket;
     bucket.flat = at::zeros({numel}, head.options().requires_grad(false));
+    bucket.wire = bucket.flat.to(wire_type_.value_or(bucket.flat.scalar_type()));
     bucket.num_parameters = last - first;
     int64_t offset = 0;
     for (size_t i = first; i < last; ++i) {
@@ -131,7 +139,7 @@ class BucketedReducer::State {
       parameter.bucket = buckets_.size();
       offset += tensor.numel();
     }
-    stats_.bytes_per_step += static_cast<int64_t>(bucket.flat.nbytes());
+    stats_.bytes_per_step += static_cast<int64_t>(bucket.wire.nbytes());
     ++stats_.num_buckets;
     buckets_.push_back(std::move(bucket));
     return last;
@@ -177,10 +185,15 @@ class BucketedReducer::State {
 
   void hand_over_next() {
     Bucket& bucket = buckets_[next_++];
-    bucket.work = communicator_.all_reduce_async(bucket.flat, ReduceOp::kSum);
+    if (!bucket.wire.is_same(bucket.flat)) {
+      const c10::NoGradGuard no_grad;
+      bucket.wire.copy_(bucket.flat);
+    }
+    bucket.work = communicator_.all_reduce_async(bucket.wire, ReduceOp::kSum);
   }
 
   Communicator& communicator_;
+  const std::optional<c10::ScalarType> wire_type_;
   std::vector<Parameter> parameters_;  // in bucket order; never resized once hooks point into it
   std::vector<Bucket> buckets_;
   ReducerStats stats_;
@@ -193,8 +206,9 @@ class BucketedReducer::State {
   size_t next_ = 0;  // the next bucket to hand over
 };
 
-BucketedReducer::BucketedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t bucket_bytes)
-    : state_(std::make_unique<State>(std::move(trainables), communicator, bucket_bytes)) {}
+BucketedReducer::BucketedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t bucket_bytes,
+                                 std::optional<c10::ScalarType> wire_type)
+    : state_(std::make_unique<State>(std::move(trainables), communicator, bucket_bytes, wire_type)) {}
 
 BucketedReducer::~BucketedReducer() = default;
 
@@ -209,6 +223,13 @@ void BucketedReducer::finish() {
 }
 const ReducerStats& BucketedReducer::stats() const {
   return state_->stats();
+}
+
+int64_t bucket_bytes_for(const std::vector<NamedTensor>& trainables, int64_t limit) {
+  constexpr int64_t kBuckets = 8, kLeast = int64_t{1} << 20;
+  int64_t total = 0;
+  for (const NamedTensor& named : trainables) total += static_cast<int64_t>(named.tensor.nbytes());
+  return std::min(limit, std::max(kLeast, total / kBuckets));
 }
 
 }  // namespace snell::dist

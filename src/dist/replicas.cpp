@@ -69,7 +69,8 @@ std::string first_difference(std::span<const NamedTensor> tensors, const std::st
 }  // namespace
 
 void check_same_layout(std::span<const NamedTensor> tensors, Communicator& communicator) {
-  if (communicator.size() == 1) return;
+  const bool planned = !tensors.empty() && tensors.front().tensor.is_meta();  // snell plan: there are no other ranks
+  if (communicator.size() == 1 || planned) return;
   const std::string layout = layout_of(tensors);
   const Hash128 hash = core::hash128(layout.data(), layout.size());
   at::Tensor ours = at::empty({sizeof hash}, at::kByte);

@@ -34,16 +34,18 @@ void SelfCommunicator::broadcast(at::Tensor tensor, int root) {
   traffic_->add(Collective::kBroadcast, tensor);
 }
 
-void SelfCommunicator::all_gather(const at::Tensor& input, at::Tensor output) {
+std::unique_ptr<Work> SelfCommunicator::all_gather_async(const at::Tensor& input, at::Tensor output) {
   check_parts(Collective::kAllGather, input, output, 1, input.device());
   traffic_->add(Collective::kAllGather, input);
   copy_flat(input, output);
+  return std::make_unique<NoWork>();
 }
 
-void SelfCommunicator::reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp) {
+std::unique_ptr<Work> SelfCommunicator::reduce_scatter_async(const at::Tensor& input, at::Tensor output, ReduceOp) {
   check_parts(Collective::kReduceScatter, output, input, 1, input.device());
   traffic_->add(Collective::kReduceScatter, input);
   copy_flat(input, output);
+  return std::make_unique<NoWork>();
 }
 
 void SelfCommunicator::all_to_all(const at::Tensor& input, at::Tensor output) {

@@ -23,11 +23,15 @@ const char* collective_name(Collective kind) {
   return kNames.at(static_cast<size_t>(kind));
 }
 
-int64_t Traffic::bytes(const std::string& name) const {
+Collective collective_of(const std::string& name) {
   for (size_t kind = 0; kind < kNames.size(); ++kind) {
-    if (name == kNames[kind]) return bytes_[kind];
+    if (name == kNames[kind]) return static_cast<Collective>(kind);
   }
   throw core::Error(core::str("no collective is called '", name, "'"));
+}
+
+int64_t Traffic::bytes(const std::string& name) const {
+  return bytes_[static_cast<size_t>(collective_of(name))];
 }
 
 void check_tensor(Collective kind, const at::Tensor& tensor, c10::Device device) {

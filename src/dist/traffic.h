@@ -14,6 +14,8 @@ enum class Collective { kAllReduce, kBroadcast, kAllGather, kReduceScatter, kAll
 
 // "all_reduce", "broadcast", ...
 const char* collective_name(Collective kind);
+// Throws core::Error for an unknown name.
+Collective collective_of(const std::string& name);
 
 // Bytes that this rank handed in, by kind. Any thread.
 class Traffic {

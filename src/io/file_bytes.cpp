@@ -1,8 +1,5 @@
 #include "file_bytes.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <utility>
 #include <vector>
 
@@ -26,12 +23,11 @@ FileBytes FileBytes::part(size_t begin, size_t size) const {
 }
 
 void FileBytes::give_back() const {
-  if (!mapped || bytes.empty()) return;
-  // Whole pages, also the two that are shared with neighbours.
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
-  const auto end = reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size();
-  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (mapped) give_back_pages(bytes);  // also the two pages that are shared with neighbours
+}
+
+void FileBytes::check_unchanged() const {
+  if (mapped) std::static_pointer_cast<const MappedFile>(owner)->check_unchanged(path, raise_weights_error);
 }
 
 std::shared_ptr<const void> FileBytes::lease() const {

@@ -15,7 +15,7 @@ struct FileBytes {
   std::string path;  // for messages
   std::span<const std::byte> bytes;
   std::shared_ptr<const void> owner;
-  bool mapped = false;
+  bool mapped = false;  // then the owner is a MappedFile
 
   // Maps the file. Throws WeightsError.
   static FileBytes map(const std::string& path);
@@ -28,6 +28,8 @@ struct FileBytes {
   // Mapped pages count as resident memory until they are given back. They stay readable: the next access maps them
   // again.
   void give_back() const;
+  // Throws WeightsError where the mapped file was written to since it was opened.
+  void check_unchanged() const;
   // An owner of these bytes that gives their pages back when the last copy of it goes.
   std::shared_ptr<const void> lease() const;
 };

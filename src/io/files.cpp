@@ -118,17 +118,47 @@ std::vector<std::byte> read_maybe_gzipped(const std::string& path, uint64_t max_
   return bytes;
 }
 
+static int64_t time_of_last_write(const struct stat& status) {
+  return int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path, Raise raise) {
-  const FileDescriptor file = open_for_reading(path, raise);
-  const uint64_t size = size_of_file(file, path, raise);
+  FileDescriptor file = open_for_reading(path, raise);
+  struct stat status = {};
+  if (::fstat(file.get(), &status) != 0) raise(str("cannot read '", path, "': ", std::strerror(errno)));
+  const auto size = static_cast<uint64_t>(status.st_size);
   if (size == 0) raise(str("'", path, "' is empty"));
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (address == MAP_FAILED) raise(str("cannot map '", path, "': ", std::strerror(errno)));
-  return std::shared_ptr<const MappedFile>(new MappedFile(address, size));
+  return std::shared_ptr<const MappedFile>(new MappedFile(std::move(file), address, size, time_of_last_write(status)));
 }
 
 MappedFile::~MappedFile() {
   ::munmap(address_, size_);
+}
+
+void MappedFile::check_unchanged(const std::string& path, Raise raise) const {
+  struct stat status = {};
+  if (::fstat(file_.get(), &status) != 0) raise(str("cannot read '", path, "' any more: ", std::strerror(errno)));
+  if (static_cast<uint64_t>(status.st_size) == size_ && time_of_last_write(status) == written_) return;
+  raise(str("'", path, "' was written to while it was in use (it had ", size_, " bytes, now ", status.st_size,
+            "); start again, and replace such a file by renaming another one over it"));
+}
+
+static void advise(std::span<const std::byte> bytes, int advice) {
+  if (bytes.empty()) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size();
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+}
+
+void expect_pages(std::span<const std::byte> bytes) {
+  advise(bytes, MADV_WILLNEED);
+}
+
+void give_back_pages(std::span<const std::byte> bytes) {
+  advise(bytes, MADV_DONTNEED);
 }
 
 [[noreturn]] static void raise_disk_error(const std::string& path, const char* what) {

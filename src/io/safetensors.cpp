@@ -45,7 +45,7 @@ class SafetensorsFile : public TensorSource {
     const FileBytes part = data_.part(entry.begin, entry.end - entry.begin);
     HostTensor tensor{entry.dtype, entry.shape, part.bytes, nullptr};
     // The format does not promise alignment, but whoever reads the bytes as numbers needs it.
-    if (reinterpret_cast<uintptr_t>(tensor.bytes.data()) % static_cast<uintptr_t>(size_of(entry.dtype)) != 0) {
+    if (!is_aligned(tensor)) {
       auto copy = std::make_shared<std::vector<std::byte>>(tensor.bytes.begin(), tensor.bytes.end());
       part.give_back();
       tensor.bytes = *copy;
@@ -57,7 +57,22 @@ class SafetensorsFile : public TensorSource {
     return tensor;
   }
 
+  std::optional<HostTensor> in_place(const std::string& name) const override {
+    const TensorEntry& entry = find(name);
+    const FileBytes part = data_.part(entry.begin, entry.end - entry.begin);
+    HostTensor tensor{entry.dtype, entry.shape, part.bytes, part.owner};
+    if (!part.mapped || !is_aligned(tensor)) return std::nullopt;
+    check_bools(tensor, path_, name);
+    return tensor;
+  }
+
+  void check_unchanged(const std::string&) const override { data_.check_unchanged(); }
+
  private:
+  static bool is_aligned(const HostTensor& tensor) {
+    return reinterpret_cast<uintptr_t>(tensor.bytes.data()) % static_cast<uintptr_t>(size_of(tensor.dtype)) == 0;
+  }
+
   const TensorEntry& find(const std::string& name) const {
     const auto found = index_.find(name);
     if (found == index_.end()) raise_unknown_tensor(*this, name);
@@ -100,21 +115,19 @@ std::unique_ptr<TensorSource> open_safetensors(const FileBytes& file) {
   return std::make_unique<SafetensorsFile>(file);
 }
 
-void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, HostTensor>>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+void stream_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
+                        const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::set<std::string> seen{"__metadata__"};
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    core::check(seen.insert(name).second, str("two tensors named '", name, "' for '", path, "'"));
+  for (const auto& tensor : tensors) {
+    core::check(seen.insert(tensor.name).second, str("two tensors named '", tensor.name, "' for '", path, "'"));
     const auto bytes = byte_count(tensor.dtype, tensor.shape);
-    core::check(bytes.has_value() && static_cast<uint64_t>(*bytes) == tensor.bytes.size(),
-                str("tensor '", name, "' ", tensor.shape_text(), " comes with ", tensor.bytes.size(), " bytes"));
-    header[name] = {{"dtype", name_of(tensor.dtype)},
-                    {"shape", tensor.shape},
-                    {"data_offsets", {offset, offset + tensor.bytes.size()}}};
-    offset += tensor.bytes.size();
+    core::check(bytes.has_value(), str("tensor '", tensor.name, "' is too large for '", path, "'"));
+    const uint64_t end = offset + static_cast<uint64_t>(*bytes);
+    header[tensor.name] = {{"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
   }
   std::string text = header.dump();  // refuses names that are not UTF-8
   text.append((8 - text.size() % 8) % 8, ' ');
@@ -124,8 +137,25 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
   const uint64_t length = text.size();
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
-  for (const auto& [name, tensor] : tensors) file.write(tensor.bytes);
+  for (const auto& tensor : tensors) {
+    const HostTensor made = tensor.make();
+    core::check(made.dtype == tensor.dtype && made.shape == tensor.shape &&
+                    byte_count(made.dtype, made.shape) == static_cast<int64_t>(made.bytes.size()),
+                str("tensor '", tensor.name, "' ", shape_text(tensor.shape), " comes as ", made.shape_text(), " with ",
+                    made.bytes.size(), " bytes"));
+    file.write(made.bytes);
+  }
   file.commit();
+}
+
+void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, HostTensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorToWrite> out;
+  out.reserve(tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    out.push_back({name, tensor.dtype, tensor.shape, [&held = tensor] { return held; }});
+  }
+  stream_safetensors(path, out, metadata);
 }
 
 }  // namespace snell::io

@@ -101,6 +101,8 @@ class ShardedSource : public TensorSource {
   const std::map<std::string, std::string>& metadata() const override { return metadata_; }
   HostTensor describe(const std::string& name) const override { return find(name).describe(name); }
   HostTensor read(const std::string& name) const override { return find(name).read(name); }
+  std::optional<HostTensor> in_place(const std::string& name) const override { return find(name).in_place(name); }
+  void check_unchanged(const std::string& name) const override { find(name).check_unchanged(name); }
 
  private:
   [[noreturn]] void refuse(const std::string& what) const {

@@ -28,6 +28,15 @@ void raise_unknown_tensor(const TensorSource& source, const std::string& name) {
                           near.empty() ? "" : str("; the nearest name is '", printable(near), "'")));
 }
 
+std::optional<HostTensor> TensorSource::in_place(const std::string& name) const {
+  describe(name);
+  return std::nullopt;
+}
+
+void TensorSource::check_unchanged(const std::string& name) const {
+  describe(name);
+}
+
 void TensorSource::verify() const {
   for (const std::string& name : names()) read(name);
 }

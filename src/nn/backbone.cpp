@@ -33,6 +33,10 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.field("checkpoint_blocks", c.checkpoint_blocks,
           "whether blocks keep only their input and are run once more in the backward pass: least memory, a third more "
           "time");
+  b.field("frozen_storage", c.frozen_storage,
+          "how projection weights that do not train are kept: plain (in run.dtype), bfloat16, int8 (a scale an output "
+          "feature), or mapped: used where they stand in `weights`, a safetensors file with timm's names in run.dtype",
+          config::one_of({"plain", "bfloat16", "int8", "mapped"}));
   b.field("class_token", c.class_token, "vit: whether a class token stands before the patches");
   b.field("reg_tokens", c.reg_tokens, "vit: register tokens between class token and patches",
           config::in_range(0, 1024));
@@ -53,6 +57,8 @@ void bind(config::Binder& b, BackboneConfig& c) {
   b.field("window_size", c.window_size,
           "swin: height and width of an attention window in patches; a smaller map is one window",
           config::in_range(1, 1024));
+  b.require(c.frozen_storage != "mapped" || !c.weights.empty(), "weights",
+            "must name a safetensors file where frozen_storage=mapped");
   b.require(c.name != "swin" || (!c.depths.empty() && c.depths.size() <= 8), "depths",
             "depths needs one number a stage, 1 to 8 stages");
   b.require(c.name != "convnext" || (!c.depths.empty() && c.depths.size() == c.dims.size() && c.dims.size() <= 8),
@@ -86,6 +92,39 @@ Parameters Backbone::trainable() const {
     }
   }
   return out;
+}
+
+void Backbone::init_published(uint64_t seed, const std::function<bool(const std::string&)>& wanted) {
+  for (const auto& parameter : published()) {
+    if (wanted && !wanted(parameter.name)) continue;
+    if (storage_ == nullptr || storage_->find(parameter.name) == nullptr) {
+      at::Tensor target = parameter.tensor.detach();
+      init_tensor(parameter.name, target, seed);
+    } else {
+      const at::Device device = head_weight_KD_.is_meta() ? at::kMeta : at::kCPU;
+      at::Tensor drawn = at::empty(parameter.tensor.sizes(), parameter.tensor.options().device(device));
+      init_tensor(parameter.name, drawn, seed);
+      set_value(parameter, drawn);
+    }
+  }
+}
+
+at::Tensor Backbone::value_of(const Parameter& parameter) const {
+  const core::StoredWeight* stored = storage_ == nullptr ? nullptr : storage_->find(parameter.name);
+  if (stored == nullptr) return parameter.tensor;
+  at::Tensor copy = stored->acquire().clone();
+  stored->release();
+  return copy;
+}
+
+void Backbone::set_value(const Parameter& parameter, const at::Tensor& value) {
+  const at::NoGradGuard no_grad;
+  core::StoredWeight* stored = storage_ == nullptr ? nullptr : storage_->find(parameter.name);
+  if (stored == nullptr) {
+    at::Tensor(parameter.tensor).copy_(value);
+  } else {
+    stored->set(value);
+  }
 }
 
 void Backbone::make_head(int64_t num_features, int64_t num_classes, const TensorPlace& place) {
@@ -132,7 +171,9 @@ const core::Registry<BackboneFactory>& backbones() {
 
 std::unique_ptr<Backbone> make_backbone(const BackboneConfig& config, int64_t num_classes,
                                         const ProjectionFactory& factory, const TensorPlace& place) {
-  return backbones().get(config.name)(config, num_classes, factory, place);
+  auto backbone = backbones().get(config.name)(config, num_classes, factory, place);
+  backbone->set_storage(place.storage);
+  return backbone;
 }
 
 int64_t count_elements(const Parameters& parameters) {

@@ -126,14 +126,11 @@ Parameters ConvNext::adapters() const {
   return out;
 }
 
-void ConvNext::init_published(uint64_t seed) {
-  for (auto& [name, tensor] : published()) {
-    at::Tensor target = tensor.detach();
-    if (name.ends_with(".gamma")) {
-      target.fill_(kLayerScale);
-    } else {
-      init_as_timm(target, seed, name);
-    }
+void ConvNext::init_tensor(const std::string& name, at::Tensor& tensor, uint64_t seed) const {
+  if (name.ends_with(".gamma")) {
+    tensor.fill_(kLayerScale);
+  } else {
+    init_as_timm(tensor, seed, name);
   }
 }
 

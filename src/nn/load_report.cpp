@@ -8,7 +8,7 @@
 namespace snell::nn {
 namespace {
 
-constexpr std::array<const char*, 5> kActions{"loaded", "converted", "resized", "ignored", "missing"};
+constexpr std::array<const char*, 6> kActions{"loaded", "mapped", "converted", "resized", "ignored", "missing"};
 
 const char* name_of(LoadAction action) {
   return kActions.at(static_cast<size_t>(action));

@@ -77,6 +77,11 @@ class Loader {
 
  private:
   bool is_head(const std::string& name) const { return name.starts_with(backbone_.head_name() + "."); }
+  // Of a frozen weight whose storage looked into the file already.
+  bool has_value(const std::string& name) const {
+    const auto* stored = backbone_.storage() == nullptr ? nullptr : backbone_.storage()->find(name);
+    return stored != nullptr && stored->has_value();
+  }
   static bool is_adapter(const std::string& name) { return name.find(".additional_") != std::string::npos; }
   static bool allowed(const std::string& name, const std::vector<std::string>& patterns) {
     return std::ranges::any_of(
@@ -91,7 +96,12 @@ class Loader {
     const auto reader = names_.readers.find(name);
     if (reader != names_.readers.end()) {
       for (const auto& used : reader->second.file_names) left_over_.erase(used);
-      copy(name, reader->second, to);
+      if (has_value(name)) {
+        const std::string& file_name = reader->second.file_names.front();
+        report_.tensors.push_back({LoadAction::kMapped, name, file_name == name ? "" : file_name});
+      } else {
+        copy(name, reader->second, to);
+      }
     } else if (allowed(name, options_.allow_missing)) {
       report_.tensors.push_back({LoadAction::kMissing, name, "allowed by backbone.allow_missing"});
     } else {
@@ -130,8 +140,7 @@ class Loader {
                                          " ", from.sizes(), ", this backbone needs ", to.scalar_type(), " ", to.sizes(),
                                          ". Choose the backbone that the file was made for."));
     }
-    at::NoGradGuard no_grad;
-    to.copy_(from);
+    backbone_.set_value({name, to}, from);
     report_.tensors.push_back(std::move(row));
   }
 
@@ -171,6 +180,14 @@ class Loader {
 
 LoadReport load_weights(Backbone& backbone, const io::TensorSource& source, const LoadOptions& options) {
   return Loader(backbone, source, options).run();
+}
+
+std::vector<TimmTensor> timm_tensors(const io::TensorSource& source) {
+  std::vector<TimmTensor> out;
+  for (auto& [name, reader] : timm_names(source).readers) {
+    out.push_back({name, reader.file_names, reader.as_it_is, reader.read});
+  }
+  return out;
 }
 
 at::Tensor to_tensor(const io::HostTensor& host) {

@@ -1,5 +1,9 @@
 #include "snell/nn/masks.h"
 
+#include <ATen/record_function.h>
+
+#include <array>
+
 #include "dropout_loops.h"
 #include "snell/core/error.h"
 #include "snell/core/instruction_set.h"
@@ -54,6 +58,8 @@ at::Tensor dropout_factors(const at::Tensor& like, double p, const core::StepCon
 
 at::Tensor dropout(const at::Tensor& x, double p, const core::StepContext& context, core::Purpose purpose,
                    uint32_t layer) {
+  const std::array<c10::IValue, 1> inputs{x};
+  RECORD_FUNCTION("snell::dropout", inputs);  // for profilers, and `snell plan`
   const bool own_loops = x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
   if (!own_loops) return dropout_factors(x, p, context, purpose, layer).mul_(x);
   core::check(p >= 0 && p < 1, core::str("a dropout rate must lie in [0, 1), got ", p));

@@ -1,7 +1,9 @@
 // Plain projection groups. Legend: B batch, I in features, O out features.
 #include "snell/nn/projection.h"
 
-#include "snell/nn/plain_frozen_weight.h"
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "snell/nn/frozen_matrix.h"
 
 namespace snell::nn {
 namespace {
@@ -58,19 +60,20 @@ class FrozenLinear : public ProjectionGroup {
  public:
   FrozenLinear(const ProjectionSpec& spec, const TensorPlace& place)
       : spec_(spec),
-        weight_OI_(at::zeros({spec.out_features, spec.in_features}, place.options())),
-        holder_(c10::make_intrusive<HandleHolder>(std::make_shared<PlainFrozenWeight>(weight_OI_))) {
+        weight_(make_frozen_matrix(spec, place)),
+        holder_(c10::make_intrusive<HandleHolder>(weight_.weight)) {
     if (spec.bias) bias_O_ = at::zeros({spec.out_features}, place.options());
   }
   at::Tensor forward(const at::Tensor& x, const core::StepContext&, const Prologue& prologue) const override {
     // An undefined tensor would be taken for one that autograd should follow.
     return FrozenLinearFunction::apply(prologue(x), holder_, bias_O_.defined() ? std::optional(bias_O_) : std::nullopt);
   }
-  Parameters published() const override { return weight_and_bias(spec_, weight_OI_, bias_O_); }
+  Parameters published() const override { return weight_and_bias(spec_, weight_.published_OI, bias_O_); }
 
  private:
   ProjectionSpec spec_;
-  at::Tensor weight_OI_, bias_O_;
+  FrozenMatrix weight_;
+  at::Tensor bias_O_;
   c10::intrusive_ptr<HandleHolder> holder_;
 };
 

@@ -159,14 +159,11 @@ Parameters Swin::adapters() const {
   return out;
 }
 
-void Swin::init_published(uint64_t seed) {
-  for (auto& [name, tensor] : published()) {
-    at::Tensor target = tensor.detach();
-    if (name.starts_with("patch_embed.proj")) {
-      init_uniform(target, patch_.default_bound(), seed, name);
-    } else {
-      init_as_timm(target, seed, name);
-    }
+void Swin::init_tensor(const std::string& name, at::Tensor& tensor, uint64_t seed) const {
+  if (name.starts_with("patch_embed.proj")) {
+    init_uniform(tensor, patch_.default_bound(), seed, name);
+  } else {
+    init_as_timm(tensor, seed, name);
   }
 }
 

@@ -139,22 +139,19 @@ Parameters Vit::adapters() const {
 // timm's init_weights: matrices and the position embedding normal(0, 0.02), class and register tokens normal(0, 1e-6),
 // biases zero, norms one and zero, and the patch convolution as PyTorch's Conv2d. SwiGLU's second half of fc1 starts
 // near zero with a bias of one.
-void Vit::init_published(uint64_t seed) {
-  for (auto& [name, tensor] : published()) {
-    at::Tensor target = tensor.detach();
-    if (name.starts_with("patch_embed")) {
-      init_uniform(target, patch_.default_bound(), seed, name);
-    } else if (name == "cls_token" || name == "reg_token") {
-      init_normal(target, 1e-6, seed, name);
-    } else if (name.ends_with(".gamma")) {
-      target.fill_(config_.init_values);
-    } else {
-      init_as_timm(target, seed, name);
-    }
-    if (config_.mlp == "swiglu" && name.find(".fc1.") != std::string::npos) {
-      at::Tensor second = target.chunk(2, 0)[1];
-      name.ends_with(".bias") ? second.fill_(1) : second.mul_(1e-6 / 0.02);
-    }
+void Vit::init_tensor(const std::string& name, at::Tensor& tensor, uint64_t seed) const {
+  if (name.starts_with("patch_embed")) {
+    init_uniform(tensor, patch_.default_bound(), seed, name);
+  } else if (name == "cls_token" || name == "reg_token") {
+    init_normal(tensor, 1e-6, seed, name);
+  } else if (name.ends_with(".gamma")) {
+    tensor.fill_(config_.init_values);
+  } else {
+    init_as_timm(tensor, seed, name);
+  }
+  if (config_.mlp == "swiglu" && name.find(".fc1.") != std::string::npos) {
+    at::Tensor second = tensor.chunk(2, 0)[1];
+    name.ends_with(".bias") ? second.fill_(1) : second.mul_(1e-6 / 0.02);
   }
 }
 

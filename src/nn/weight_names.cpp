@@ -155,9 +155,8 @@ void add_readers(const io::TensorSource& source, const std::vector<Entry>& entri
     if (n >= 3 && parts[n - 3] == "attn" && (parts[n - 2] == "q" || parts[n - 2] == "k" || parts[n - 2] == "v")) {
       const std::string letter = std::exchange(parts[n - 2], "qkv");
       fused[core::join(parts, ".")][letter] = file_name;
-    } else if (!out.emplace(name, NamedReader{{file_name},
-                                              [&source, file_name] { return to_tensor(source.read(file_name)); }})
-                    .second) {
+    } else if (const auto read = [&source, file_name] { return to_tensor(source.read(file_name)); };
+               !out.emplace(name, NamedReader{{file_name}, read, true}).second) {
       throw core::WeightsError(core::str(source.path(), " holds ", name, " twice, under ", file_name, " and ",
                                          out.at(name).file_names.front()));
     }

@@ -15,6 +15,7 @@ namespace snell::nn {
 struct NamedReader {
   std::vector<std::string> file_names;  // what it is made of
   std::function<at::Tensor()> read;
+  bool as_it_is = false;  // one tensor of the file, in its own layout
 };
 using ReaderMap = std::map<std::string, NamedReader>;
 

@@ -1,14 +1,16 @@
 // Legend: T rows (batch × tokens), I in features, O out features, S out features of one slice.
 #include "snell/peft/adapted_projection.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "snell/nn/frozen_matrix.h"
 #include "snell/nn/masks.h"
-#include "snell/nn/plain_frozen_weight.h"
 
 namespace snell::peft {
 
 struct AdaptedProjection::State {
   nn::ProjectionSpec spec;
-  at::Tensor weight_OI, bias_O;  // storage that loading writes; computing goes through `frozen`
+  at::Tensor weight_OI, bias_O;  // as published; computing goes through `frozen`
   std::shared_ptr<const core::FrozenWeight> frozen;
   std::vector<AdaptedSlice> slices;
   AdapterNoise noise;
@@ -218,9 +220,10 @@ AdaptedProjection::AdaptedProjection(const nn::ProjectionSpec& spec, std::vector
                                      const AdapterNoise& noise, const nn::TensorPlace& place, KeepsDelta keeps_delta) {
   auto state = std::make_shared<State>();
   state->spec = spec;
-  state->weight_OI = at::zeros({spec.out_features, spec.in_features}, place.options());
+  nn::FrozenMatrix matrix = nn::make_frozen_matrix(spec, place);
+  state->weight_OI = std::move(matrix.published_OI);
+  state->frozen = std::move(matrix.weight);
   if (spec.bias) state->bias_O = at::zeros({spec.out_features}, place.options());
-  state->frozen = std::make_shared<nn::PlainFrozenWeight>(state->weight_OI);
   int64_t covered = 0;
   for (const auto& slice : slices) covered += slice.end - slice.begin;
   state->covered = covered == spec.out_features;

@@ -1,5 +1,7 @@
 #include "snell/peft/fused.h"
 
+#include <ATen/record_function.h>
+
 #include "fused_cpu.h"
 #include "snell/core/error.h"
 #include "tiles.h"
@@ -18,6 +20,25 @@ void check(const FusedMatrix& m) {
                                        m.base_OI.scalar_type() == m.weight_OI.scalar_type()),
               "the weight that is added to must be of the merged one's shape and type, and contiguous");
 }
+
+// Tells profilers, and `snell plan`, that matrices are merged: entries, columns of their factors, sparsity, and whether
+// a threshold is looked for.
+class MergeRecord {
+ public:
+  MergeRecord(const FusedKernel& kernel, const std::vector<FusedMatrix>& matrices) : call_(at::RecordScope::FUNCTION) {
+    if (!call_.isActive()) return;
+    const FusedMatrix& first = matrices.front();
+    int64_t entries = 0;
+    for (const auto& m : matrices) entries += m.weight_OI.numel();
+    inputs_ = {entries, first.in_HIR.size(0) * first.in_HIR.size(2), first.sparsity,
+               kernel.rule != KeepRule::kAll && !first.threshold.defined()};
+    call_.before("snell::merge", c10::ArrayRef<const c10::IValue>(inputs_.data(), inputs_.size()));
+  }
+
+ private:
+  std::vector<c10::IValue> inputs_;  // outlives the call
+  at::RecordFunction call_;
+};
 
 // All of the factors' type.
 void merge_here(const FusedKernel& kernel, std::vector<FusedMatrix>& matrices) {
@@ -38,6 +59,7 @@ bool fused_road_exists(const at::Tensor& in_HIR, double norm_p) {
 }
 
 void fused_merge(const FusedKernel& kernel, std::vector<FusedMatrix>& matrices) {
+  const MergeRecord record(kernel, matrices);
   std::vector<FusedMatrix> wide = matrices;  // in the factors' type
   for (auto& m : wide) {
     check(m);

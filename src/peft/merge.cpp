@@ -7,13 +7,8 @@
 namespace snell::peft {
 namespace {
 
-std::map<std::string, at::Tensor> by_name(const nn::Parameters& parameters) {
-  std::map<std::string, at::Tensor> out;
-  for (const auto& [name, tensor] : parameters) out.emplace(name, tensor);
-  return out;
-}
-
-LayerDelta delta_beside(const AdaptedLayer& layer, const at::Tensor& weight_OI) {
+// `shape`: of the layer's weight [out, in].
+LayerDelta delta_beside(const AdaptedLayer& layer, at::IntArrayRef shape) {
   LayerDelta out;
   for (const auto& [begin, end, branch] : layer.slices) {
     const at::Tensor delta_IS = branch->merged();
@@ -22,11 +17,11 @@ LayerDelta delta_beside(const AdaptedLayer& layer, const at::Tensor& weight_OI) 
                                         " is a small network and no matrix, so it cannot be merged into the weight; "
                                         "to=safetensors and to=peft type=snell keep it as it is"));
     }
-    const auto zeros = [&](at::IntArrayRef shape) { return at::zeros(shape, delta_IS.options()); };
-    if (!out.weight_OI.defined()) out.weight_OI = zeros(weight_OI.sizes());
+    const auto zeros = [&](at::IntArrayRef sizes) { return at::zeros(sizes, delta_IS.options()); };
+    if (!out.weight_OI.defined()) out.weight_OI = zeros(shape);
     out.weight_OI.slice(0, begin, end).copy_(delta_IS.t());
     if (const at::Tensor bias_S = branch->bias(); bias_S.defined()) {
-      if (!out.bias_O.defined()) out.bias_O = zeros({weight_OI.size(0)});
+      if (!out.bias_O.defined()) out.bias_O = zeros({shape[0]});
       out.bias_O.slice(0, begin, end).copy_(bias_S);
     }
   }
@@ -37,15 +32,21 @@ LayerDelta delta_beside(const AdaptedLayer& layer, const at::Tensor& weight_OI) 
 
 LayerDelta delta_of(const TunedModel& model, const AdaptedLayer& layer) {
   const at::NoGradGuard no_grad;
-  return delta_beside(layer, by_name(model.backbone->published()).at(layer.name + ".weight"));
+  for (const auto& [name, tensor] : model.backbone->published()) {
+    if (name == layer.name + ".weight") return delta_beside(layer, tensor.sizes());
+  }
+  throw core::Error("no published weight of the layer " + layer.name);
 }
 
 nn::Parameters merged_parameters(const TunedModel& model) {
   const at::NoGradGuard no_grad;
-  auto merged = by_name(model.backbone->published());
+  std::map<std::string, at::Tensor> merged;
+  for (const auto& parameter : model.backbone->published()) {
+    merged.emplace(parameter.name, model.backbone->value_of(parameter));
+  }
   for (const auto& layer : model.layers) {
     at::Tensor& weight_OI = merged.at(layer.name + ".weight");
-    const LayerDelta delta = delta_beside(layer, weight_OI);
+    const LayerDelta delta = delta_beside(layer, weight_OI.sizes());
     weight_OI = weight_OI.detach() + delta.weight_OI;
     if (!delta.bias_O.defined()) continue;
     const auto bias = merged.find(layer.name + ".bias");

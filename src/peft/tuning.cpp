@@ -219,7 +219,7 @@ void bind(config::Binder& b, AdapterConfig& c) {
 }
 
 TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterConfig& adapter, int64_t num_classes,
-                            uint64_t seed, const nn::TensorPlace& place) {
+                            uint64_t seed, const nn::TensorPlace& place, bool draw_published) {
   TunedModel model;
   if (has_adapter(adapter)) {
     const AdapterFactory factory(adapter, model);
@@ -228,10 +228,11 @@ TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterCon
     factory.choose_kept();
   } else {
     const bool full = adapter.name == "full";
-    model.backbone = nn::make_backbone(backbone, num_classes, nn::LinearFactory(full),
-                                       {full ? place.trainable_dtype() : place.dtype, place.device});
+    model.backbone =
+        nn::make_backbone(backbone, num_classes, nn::LinearFactory(full),
+                          {full ? place.trainable_dtype() : place.dtype, place.device, full ? nullptr : place.storage});
   }
-  model.backbone->init_published(seed);
+  if (draw_published) model.backbone->init_published(seed);
   model.backbone->init_head(seed);
   for (auto& named : model.branches) named.branch->init(seed);
   select_trainable(*model.backbone, adapter);

@@ -1,5 +1,8 @@
 #include "snell/peft/weight_delta.h"
 
+#include <ATen/record_function.h>
+
+#include <array>
 #include <cmath>
 
 #include "snell/core/error.h"
@@ -49,6 +52,9 @@ std::optional<MergeJob> KernelDelta::merge_job(at::Tensor weight_OI, const at::T
 std::vector<at::Tensor> KernelDelta::factor_grads(const at::Tensor& grad_OI, const at::Tensor& threshold) const {
   const at::Tensor wide_OI = nn::in_type_of(factors_[0].tensor, grad_OI);
   if (!takes_fused_road()) return factor_grads(merge(threshold), wide_OI.t());
+  const double kept = threshold.defined() ? 1 - sparsifier_->sparsity() : 1;
+  const std::array<c10::IValue, 3> sizes{grad_OI.numel(), in_HIR().size(0) * in_HIR().size(2), kept};
+  RECORD_FUNCTION("snell::factor_grads", sizes);  // for profilers, and `snell plan`
   FusedGrads grads = fused_factor_grads(fused_kernel(), in_HIR(), out_HOR(), wide_OI, threshold);
   return {std::move(grads.in_HIR), std::move(grads.out_HOR)};
 }

@@ -60,6 +60,9 @@ static std::string tiles(const Curves& curves) {
     html += tile(fixed(number_of(curves.last_step, "images_per_s"), 0), "images/s, last step");
     const double bytes = number_of(curves.last_step, "bytes_all_reduced");
     if (std::isfinite(bytes)) html += tile(core::human_bytes(bytes), "all-reduced a step");
+    const double waited = number_of(curves.last_step, "reduce_exposed_s");
+    const double share = 100 * waited / number_of(curves.last_step, "seconds_per_step");
+    if (bytes > 0 && std::isfinite(share)) html += tile(fixed(share, 1) + " %", "of a step waits for gradients' sums");
   }
   return html.empty() ? "<p class=\"sub\">This run has not logged a step yet.</p>\n"
                       : str("<div class=\"tiles\">", html, "</div>\n");

@@ -3,10 +3,11 @@
 #include <ATen/Parallel.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include "snell/core/random.h"
+#include "made_up_batch.h"
 #include "snell/core/timer.h"
 #include "snell/dist/config.h"
 #include "snell/dist/self_communicator.h"
+#include "snell/train/frozen_storage.h"
 #include "snell/train/model.h"
 #include "snell/train/peak_memory.h"
 #include "snell/train/threads.h"
@@ -14,22 +15,10 @@
 namespace snell::train {
 namespace {
 
-data::Batch made_up_batch(const JobConfig& config, int64_t num_classes) {
-  const int64_t B = config.data.batch_size, side = config.backbone.image_size;
-  data::Shard shard;
-  shard.images_BCHW = at::empty({B, config.backbone.in_chans, side, side}, at::kFloat);
-  float* pixels = shard.images_BCHW.data_ptr<float>();
-  core::RandomStream random({config.seed, core::Purpose::kTest, 0, 0, 0});
-  for (int64_t i = 0; i < shard.images_BCHW.numel(); ++i) pixels[i] = static_cast<float>(random.uniform(-2, 2));
-  shard.labels_B = at::arange(B, at::kLong).remainder(num_classes);
-  for (int64_t i = 0; i < B; ++i) {
-    shard.slots.push_back(static_cast<uint32_t>(i));
-    shard.indices.push_back(i);
-  }
-  data::Batch batch;
-  batch.global_count = B;
-  batch.shards.push_back(std::move(shard));
-  return batch;
+nn::TensorPlace place_of(const JobConfig& config, dist::ControlPlane& control) {
+  nn::TensorPlace place{compute_dtype(config.run), dist::choose_device(config.run.device, control)};
+  place.storage = make_frozen_storage(config, place, control);
+  return place;
 }
 
 }  // namespace
@@ -37,8 +26,8 @@ data::Batch made_up_batch(const JobConfig& config, int64_t num_classes) {
 struct BenchStep::State {
   State(const JobConfig& c, int64_t num_classes)
       : config(c),
-        place{compute_dtype(c.run), dist::choose_device(c.run.device, control)},
-        batch(made_up_batch(c, num_classes)),
+        place(place_of(c, control)),
+        batch(made_up_batch(c, num_classes, 1)),
         model(make_model(c, num_classes, place)),
         memory(place.device),
         optimizer(model.backbone->trainable(), config.optim),

@@ -1,6 +1,7 @@
 #include "snell/train/evaluate.h"
 
 #include "rank_sum.h"
+#include "snell/core/phase.h"
 #include "snell/core/timer.h"
 #include "snell/train/step.h"
 
@@ -37,9 +38,18 @@ EvalResult evaluate(const nn::Backbone& model, data::DataLoader& loader, dist::C
   Tally mine;
   int64_t done = 0;
   loader.start_epoch(0);
-  while (const auto batch = loader.next()) {
+  const auto next = [&] {
+    const core::Phase phase(core::PhaseKind::kBatch);
+    return loader.next();
+  };
+  while (const auto batch = next()) {
+    const core::Phase phase(core::PhaseKind::kEvaluate);
     for (const auto& shard : batch->shards) {
-      if (!shard.dummy) mine += judge(model, shard, place);
+      if (!shard.dummy) {
+        mine += judge(model, shard, place);
+      } else if (model.storage() != nullptr && model.storage()->is_collective()) {
+        judge(model, shard, place);  // the other ranks gather weights, and this one has a part of them
+      }
     }
     if (progress) progress(++done, loader.num_steps());
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "snell/nn/frozen_kinds.h"
 #include "snell/peft/tuning.h"
 #include "snell/train/optimizer.h"
 
@@ -58,7 +59,8 @@ LayerFootprint& LayerFootprint::operator+=(const LayerFootprint& other) {
 }
 
 std::vector<LayerFootprint> footprint(const JobConfig& config, int64_t num_classes) {
-  const nn::TensorPlace place{compute_dtype(config.run), at::kMeta};
+  nn::TensorPlace place{compute_dtype(config.run), at::kMeta};
+  place.storage = nn::make_frozen_kind(config.backbone, place);
   const auto model = peft::make_tuned_model(config.backbone, config.adapter, num_classes, config.seed, place);
   Rows rows;
   const auto count = [&](const nn::Parameters& parameters, bool adapter) {
@@ -67,7 +69,8 @@ std::vector<LayerFootprint> footprint(const JobConfig& config, int64_t num_class
       const bool trains = tensor.requires_grad();
       (trains ? row.trainable : row.frozen) += tensor.numel();
       row.adapter += adapter ? tensor.numel() : 0;
-      row.weight_bytes += bytes_of(tensor);
+      const auto* stored = model.backbone->storage() == nullptr ? nullptr : model.backbone->storage()->find(name);
+      row.weight_bytes += stored == nullptr ? bytes_of(tensor) : stored->resident_bytes();
       row.gradient_bytes += trains ? bytes_of(tensor) : 0;
       row.state_bytes += trains && config.optim.ema.enabled ? bytes_of(tensor) : 0;
     }

@@ -80,6 +80,10 @@ void bind(config::Binder& b, JobConfig& c) {
   b.require(allocator.metric == "none" || allocator.warmup_epochs + allocator.final_epochs < c.train.epochs,
             "adapter.allocator.warmup_epochs",
             core::str("and final_epochs leave none of the train.epochs (", c.train.epochs, ") to share out in"));
+  const std::string& kind = c.backbone.frozen_storage;
+  b.require(c.dist.shard.frozen == "none" || kind == "plain" || kind == "bfloat16", "backbone.frozen_storage",
+            core::str("must be plain or bfloat16 with dist.shard_frozen=", c.dist.shard.frozen, ": ", kind,
+                      " weights are not cut into shards"));
   b.require(c.data.transform.size == c.backbone.image_size, "data.transform.size",
             core::str("must equal backbone.image_size (", c.backbone.image_size, ")"));
 }

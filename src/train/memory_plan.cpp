@@ -6,14 +6,20 @@
 #include <algorithm>
 #include <deque>
 #include <fstream>
+#include <functional>
 #include <optional>
 
 #include "gradient_shards.h"
+#include "planned_communicator.h"
 #include "snell/core/error.h"
 #include "snell/data/sampler.h"
 #include "snell/dist/self_communicator.h"
+#include "snell/dist/sharded_weights.h"
+#include "snell/nn/frozen_kinds.h"
 #include "snell/train/ema.h"
+#include "snell/train/frozen_storage.h"
 #include "snell/train/model.h"
+#include "snell/train/op_trace.h"
 #include "snell/train/step.h"
 #include "snell/train/tensor_memory.h"
 
@@ -77,24 +83,32 @@ class ImageQueue {
 // A model that tells what memory is asked for in its forward pass; what follows is the backward pass's.
 class WatchedModel : public nn::Backbone {
  public:
-  WatchedModel(const nn::Backbone& model, MetaMemory& memory)
-      : Backbone(model.head_name()), model_(model), memory_(memory) {
+  using Told = std::function<void()>;
+  WatchedModel(const nn::Backbone& model, MetaMemory& memory, Told begin, Told end)
+      : Backbone(model.head_name()), model_(model), memory_(memory), begin_(std::move(begin)), end_(std::move(end)) {
     head_weight_KD_ = model.head_weight();
     head_bias_K_ = model.head_bias();
   }
   at::Tensor forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const override {
     memory_.set_use(MemoryUse::kForward);
+    begin_();
     at::Tensor features = model_.forward_features(images_BCHW, context);
     memory_.set_use(MemoryUse::kBackward);
+    end_();
     return features;
   }
   nn::Parameters published() const override { return model_.published(); }
   nn::Parameters adapters() const override { return model_.adapters(); }
-  void init_published(uint64_t) override { throw core::Error("a watched model is made already"); }
+
+ protected:
+  void init_tensor(const std::string&, at::Tensor&, uint64_t) const override {
+    throw core::Error("a watched model is made already");
+  }
 
  private:
   const nn::Backbone& model_;
   MetaMemory& memory_;
+  const Told begin_, end_;
 };
 
 data::BatchPlan batch_plan(int64_t samples, int64_t batch_size, int64_t shards, int64_t ranks, bool drop_last) {
@@ -105,7 +119,13 @@ data::BatchPlan batch_plan(int64_t samples, int64_t batch_size, int64_t shards, 
 class Simulation {
  public:
   Simulation(const JobConfig& config, const PlanRequest& request)
-      : config_(config), request_(request), place_{compute_dtype(config.run), at::kMeta} {}
+      : config_(config),
+        request_(request),
+        place_{compute_dtype(config.run), at::kMeta},
+        communicator_(request.num_ranks, trace(), /*scratch=*/config.run.device != "cuda") {
+    plan_.step.ranks = request.num_ranks;
+  }
+  ~Simulation() { place_.storage.reset(); }  // what it holds of the communicator asks this object
 
   MemoryPlan run() {
     make();
@@ -123,9 +143,10 @@ class Simulation {
   // In the trainer's order.
   void make() {
     memory_.set_use(MemoryUse::kWeights);
+    place_.storage = storage();
     model_ = peft::make_tuned_model(config_.backbone, config_.adapter, request_.num_classes, config_.seed, place_);
     memory_.set_use(MemoryUse::kOptimizer);
-    optimizer_ = std::make_unique<Optimizer>(model_.backbone->trainable(), config_.optim);
+    optimizer_ = make_optimizer(model_.backbone->trainable(), config_, communicator_);
     const auto& allocator = config_.adapter.allocator;
     if (allocator.metric != "none") allocator_.emplace(model_.branches, allocator, config_.train.epochs);
     memory_.set_use(MemoryUse::kAverages);
@@ -133,7 +154,10 @@ class Simulation {
     if (place_.dtype == at::kHalf) scaler_.emplace(config_.optim.loss_scale);
     memory_.set_use(MemoryUse::kGradients);
     reducer_ = make_reducer(config_.dist, trainable_tensors(*model_.backbone), communicator_,
-                            num_shards(config_, request_.num_ranks) / request_.num_ranks);
+                            num_shards(config_, request_.num_ranks));
+    for (const auto& [name, tensor] : model_.backbone->trainable()) {
+      plan_.trainable_bytes += static_cast<int64_t>(tensor.nbytes());
+    }
   }
 
   void train() {
@@ -142,18 +166,23 @@ class Simulation {
                                    config_.data.drop_last));
     images_ = std::make_unique<ImageQueue>(*train_plan_, config_.data, memory_);
     dist::SelfControlPlane control;
-    const WatchedModel model(*model_.backbone, memory_);
+    const WatchedModel model(
+        *model_.backbone, memory_, [this] { enter(plan::Phase::kForward); }, [this] { enter(plan::Phase::kBackward); });
     const StepParts parts{model, *optimizer_, *reducer_, control, config_.optim, place_, scaler_ ? &*scaler_ : nullptr};
     for (int64_t step = 0; step < 2; ++step) {
       const auto batch = images_->next();
       if (!batch) break;
+      record(step);
       memory_.set_use(MemoryUse::kForward);
       compute_gradients(parts, *batch, config_.seed, step);
       memory_.set_use(MemoryUse::kOther);
+      enter(plan::Phase::kUpdate);
       optimizer_->step();
       if (allocator_) allocator_->observe();
       if (ema_) ema_->update(step + 1);
     }
+    recording_ = false;
+    observer_.reset();
     // Evaluations come at the end of an epoch, when no batch is left, or where max_steps stops.
     if (config_.train.max_steps == 0) images_.reset();
   }
@@ -174,6 +203,38 @@ class Simulation {
     }
   }
 
+  std::function<plan::Trace*()> trace() {
+    return [this] { return recording_ ? &plan_.step : nullptr; };
+  }
+
+  // As make_frozen_storage(), for ranks that are not there.
+  std::shared_ptr<core::FrozenStorage> storage() {
+    const std::string& kind = config_.dist.shard.frozen;
+    if (kind == "none" || config_.adapter.name == "full") {
+      dist::SelfControlPlane control;
+      return make_frozen_storage(config_, place_, control);
+    }
+    int64_t ranks = request_.num_ranks;
+    if (kind == "hybrid") {
+      const int64_t node = config_.dist.wire.node_size;
+      ranks = std::min(ranks, node > 0 ? node : request_.ranks_per_node);
+    }
+    if (ranks == 1) return nn::make_frozen_kind(config_.backbone, place_);
+    const auto stored = config_.backbone.frozen_storage == "bfloat16" ? at::kBFloat16 : place_.dtype;
+    return std::make_shared<dist::ShardedWeights>(std::make_shared<PlannedCommunicator>(ranks, trace(), false),
+                                                  dist::ShardedTypes{stored, place_.dtype, place_.device});
+  }
+
+  // Every step is the last that was recorded: a first one differs where states come into being.
+  void record(int64_t step) {
+    if (step == 0) observer_.emplace([this](const plan::Op& op, double) { plan_.step.add(op); });
+    plan_.step.events.clear();
+    recording_ = true;
+  }
+  void enter(plan::Phase phase) {
+    if (recording_) plan_.step.phase(phase);
+  }
+
   void end_phase(const std::string& name) {
     plan_.phases.push_back({name, memory_.peak()});
     memory_.begin_phase();
@@ -181,10 +242,11 @@ class Simulation {
 
   const JobConfig& config_;
   const PlanRequest& request_;
-  const nn::TensorPlace place_;
   MetaMemory memory_;  // before what it counts
+  nn::TensorPlace place_;
   MemoryPlan plan_;
-  dist::SelfCommunicator communicator_;
+  bool recording_ = false;
+  PlannedCommunicator communicator_;
   peft::TunedModel model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<peft::BudgetAllocator> allocator_;
@@ -193,6 +255,7 @@ class Simulation {
   std::unique_ptr<dist::Reducer> reducer_;
   std::optional<data::BatchPlan> train_plan_;
   std::unique_ptr<ImageQueue> images_;
+  std::optional<OpObserver> observer_;
 };
 
 // The same kind of model with few blocks and tokens. Features stay: the matrix library's buffers grow with them.

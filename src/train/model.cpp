@@ -1,5 +1,6 @@
 #include "snell/train/model.h"
 
+#include <algorithm>
 #include <map>
 
 #include "snell/core/log.h"
@@ -10,11 +11,16 @@ namespace snell::train {
 static constexpr std::string_view kThresholds = "thresholds/";
 
 peft::TunedModel make_model(const JobConfig& config, int64_t num_classes, const nn::TensorPlace& place) {
-  auto model = peft::make_tuned_model(config.backbone, config.adapter, num_classes, config.seed, place);
-  if (!config.backbone.weights.empty()) {
+  const bool from_file = !config.backbone.weights.empty();
+  auto model = peft::make_tuned_model(config.backbone, config.adapter, num_classes, config.seed, place,
+                                      /*draw_published=*/!from_file);
+  if (from_file) {
     const auto source = io::open_tensors(config.backbone.weights);
     const auto& c = config.backbone;
     const auto report = nn::load_weights(*model.backbone, *source, {c.load_head, c.allow_missing, c.allow_unexpected});
+    const auto missing = report.names(nn::LoadAction::kMissing);
+    model.backbone->init_published(
+        config.seed, [&](const std::string& name) { return std::ranges::find(missing, name) != missing.end(); });
     core::log_info(report.text() + "\n" + report.table());
     if (report.old_convnext && !c.unbiased_norm) {
       core::log_warning(core::str(report.path,

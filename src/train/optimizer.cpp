@@ -5,12 +5,15 @@
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <array>
+
+#include "snell/core/log.h"
 
 namespace snell::train {
 namespace {
@@ -24,6 +27,11 @@ struct Lists {
 constexpr std::array<const char*, 2> kAdamNames{"optim/exp_avg/", "optim/exp_avg_sq/"};
 constexpr std::array<const char*, 1> kSgdNames{"optim/momentum/"};
 
+// Its shape and type, with the memory of one element.
+at::Tensor shape_of(const at::Tensor& tensor) {
+  return at::empty({}, tensor.options().device(at::kMeta)).expand(tensor.sizes());
+}
+
 bool is_adam(const OptimConfig& config) {
   return config.name == "adamw";
 }
@@ -36,16 +44,29 @@ bool decays(const nn::Parameter& parameter) {
          name.find("relative_position_bias_table") == std::string::npos;
 }
 
-Optimizer::Optimizer(nn::Parameters trainable, const OptimConfig& config) : config_(config), lr_(config.lr) {
+Optimizer::Optimizer(nn::Parameters trainable, const OptimConfig& config, std::unique_ptr<const UpdateShare> share)
+    : share_(std::move(share)), config_(config), lr_(config.lr) {
   const size_t states = is_adam(config) ? kAdamNames.size() : kSgdNames.size();
   for (nn::Parameter& parameter : trainable) {
-    Slot slot{std::move(parameter), false, {}};
+    Slot slot{std::move(parameter), false, share_ == nullptr || share_->is_mine(slots_.size()), {}};
     slot.decays = decays(slot.parameter);
     for (size_t i = 0; i < states; ++i) {
-      slot.state.push_back(at::zeros_like(slot.parameter.tensor.detach(), at::MemoryFormat::Preserve));
+      const at::Tensor tensor = slot.parameter.tensor.detach();
+      slot.state.push_back(slot.is_mine ? at::zeros_like(tensor, at::MemoryFormat::Preserve) : shape_of(tensor));
     }
     slots_.push_back(std::move(slot));
   }
+}
+
+std::unique_ptr<Optimizer> make_optimizer(nn::Parameters trainable, const JobConfig& config,
+                                          dist::Communicator& communicator) {
+  std::unique_ptr<const UpdateShare> share;
+  if (config.dist.shard.optimizer && communicator.size() == 1) {
+    core::log_warning("dist.shard_optimizer=true has no effect: one rank keeps all of the optimizer's state");
+  } else if (config.dist.shard.optimizer) {
+    share = std::make_unique<const UpdateShare>(trainable, communicator);
+  }
+  return std::make_unique<Optimizer>(std::move(trainable), config.optim, std::move(share));
 }
 
 void Optimizer::step() {
@@ -53,6 +74,7 @@ void Optimizer::step() {
   ++steps_done_;
   step(/*decayed=*/true);
   step(/*decayed=*/false);
+  if (share_) share_->share_updates();
 }
 
 void Optimizer::step(bool decayed) {
@@ -60,7 +82,7 @@ void Optimizer::step(bool decayed) {
   for (const Slot& slot : slots_) {
     const at::Tensor& parameter = slot.parameter.tensor;
     const at::Tensor grad = parameter.grad();
-    if (slot.decays != decayed || !grad.defined()) continue;
+    if (slot.decays != decayed || !slot.is_mine || !grad.defined()) continue;
     lists.parameters.push_back(parameter);
     // Autograd hands a gradient over in its parameter's layout, wherever that has no gaps.
     lists.grads.push_back(grad.strides() == parameter.strides() ? grad : at::empty_like(parameter).copy_(grad));

@@ -4,26 +4,33 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "snell/core/error.h"
 #include "snell/dist/control_plane.h"
 
 namespace snell::train {
 
-// `mine`: any number of tallies, added one by one, so that the sum does not depend on how they are dealt to the ranks.
-// Tally: trivially copyable, with operator+=.
+// Every rank's tallies, in order of ranks. Tally: trivially copyable.
 template <class Tally>
-Tally sum_over_ranks(std::span<const Tally> mine, dist::ControlPlane& control) {
-  Tally total;
+std::vector<Tally> gather_from_ranks(std::span<const Tally> mine, dist::ControlPlane& control) {
+  std::vector<Tally> all;
   for (const std::string& bytes :
        control.all_gather_strings({reinterpret_cast<const char*>(mine.data()), mine.size_bytes()})) {
     core::check(bytes.size() % sizeof(Tally) == 0, "a rank sent numbers of another size: are all ranks of one build?");
     for (size_t at = 0; at < bytes.size(); at += sizeof(Tally)) {
-      Tally theirs;
-      std::memcpy(&theirs, bytes.data() + at, sizeof theirs);
-      total += theirs;
+      std::memcpy(&all.emplace_back(), bytes.data() + at, sizeof(Tally));
     }
   }
+  return all;
+}
+
+// `mine`: any number of tallies, added one by one, so that the sum does not depend on how they are dealt to the ranks.
+// Tally: with operator+= besides.
+template <class Tally>
+Tally sum_over_ranks(std::span<const Tally> mine, dist::ControlPlane& control) {
+  Tally total;
+  for (const Tally& one : gather_from_ranks(mine, control)) total += one;
   return total;
 }
 

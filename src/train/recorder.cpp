@@ -23,6 +23,8 @@ struct Window {
   int64_t loss_samples = 0;
   int64_t samples = 0, correct = 0, steps = 0;
   double seconds = 0;
+  core::FetchTotals fetched;
+  double reduce_exposed_s = 0;
 };
 
 std::optional<int64_t> resumed_step(const RunFacts& facts, const Position& position) {
@@ -112,7 +114,10 @@ void Recorder::on_step(const StepEvent& event) {
   s.window.samples += event.stats.samples;
   s.window.correct += event.stats.correct;
   s.window.steps += 1;
+  s.window.reduce_exposed_s += event.traffic.reduce_exposed_s;
   s.window.seconds += s.since_step.seconds();  // waiting for data counts
+  s.window.fetched.bytes += event.fetched.bytes;
+  s.window.fetched.exposed_seconds += event.fetched.exposed_seconds;
   s.since_step.reset();
   s.show("train", event.position.step, s.facts.total_steps, event.position);
   if (event.position.step % s.config.run.log_every != 0 && event.position.step != s.facts.total_steps) return;
@@ -126,7 +131,14 @@ void Recorder::on_step(const StepEvent& event) {
       {"samples", s.window.samples},
       {"images_per_s", static_cast<double>(s.window.samples) / s.window.seconds},
       {"seconds_per_step", s.window.seconds / static_cast<double>(s.window.steps)},
-      {"bytes_all_reduced", event.bytes_all_reduced}};
+      {"bytes_all_reduced", event.traffic.bytes_all_reduced},
+      {"wire_bytes", std::llround(event.traffic.wire_bytes)},
+      {"bytes_across_nodes", event.traffic.bytes_across_nodes},
+      {"reduce_exposed_s", s.window.reduce_exposed_s / static_cast<double>(s.window.steps)}};
+  if (s.window.fetched.bytes > 0) {
+    fields["bytes_gathered"] = s.window.fetched.bytes / s.window.steps;
+    fields["gather_wait_seconds"] = s.window.fetched.exposed_seconds / static_cast<double>(s.window.steps);
+  }
   if (s.config.run.dtype == "float16") {
     fields["loss_scale"] = event.stats.loss_scale;
     fields["skipped_steps"] = event.stats.skipped_steps;
@@ -160,6 +172,19 @@ void Recorder::on_evaluation(const EvalEvent& event) {
                            {"seconds", event.result.seconds}});
   s.summary.add({event.position.epoch, event.position.step, event.position.last_train_loss, event.result.loss,
                  event.result.top1, event.result.top5, best, event.lr, s.since_start.seconds(), weights});
+}
+
+void Recorder::on_stragglers(const StragglerEvent& event) {
+  for (const dist::Straggler& s : event.stragglers) {
+    core::log_warning("straggler: " + describe(s));
+    state_->metrics.write("straggler", {{"step", event.position.step},
+                                        {"rank", s.rank},
+                                        {"host", s.host},
+                                        {"section", core::phase_name(s.section)},
+                                        {"seconds", s.seconds},
+                                        {"median_seconds", s.median_seconds},
+                                        {"steps", s.steps}});
+  }
 }
 
 void Recorder::on_checkpoint(const CheckpointEvent& event) {

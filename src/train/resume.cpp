@@ -16,8 +16,17 @@ const std::vector<std::string> kIdentity{
     "/seed",           "/backbone",  "/adapter",   "/data/train_split", "/data/batch_size",
     "/data/transform", "/run/dtype", "/optim/name"};
 // Settings that may differ between two parts of a run without a word.
-const std::vector<std::string> kFree{"/run",       "/data/workers", "/data/prefetch",  "/data/eval_batch_size",
-                                     "/data/file", "/dist/backend", "/dist/bucket_mb", "/dist/check_replicas_every",
+const std::vector<std::string> kFree{"/run",
+                                     "/data/workers",
+                                     "/data/prefetch",
+                                     "/data/eval_batch_size",
+                                     "/data/file",
+                                     "/dist/backend",
+                                     "/dist/bucket_mb",
+                                     "/dist/check_replicas_every",
+                                     "/dist/shard_frozen",
+                                     "/dist/shard_optimizer",
+                                     "/dist/chain",
                                      "/checkpoint"};
 
 bool begins_with_one_of(const std::string& key, const std::vector<std::string>& prefixes) {

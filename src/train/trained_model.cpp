@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "snell/ckpt/manifest.h"
+#include "snell/train/frozen_storage.h"
 #include "snell/train/model.h"
 
 namespace snell::train {
@@ -35,6 +36,9 @@ TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const st
   }
   TrainedModel out;
   out.place = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
+  JobConfig kept = config;
+  if (control.size() == 1) kept.dist.shard.frozen = "none";  // of a run on many ranks, looked at by one
+  out.place.storage = make_frozen_storage(kept, out.place, control);
   if (which == "none") {
     if (num_classes == 0 || config.backbone.weights.empty() || !config.backbone.load_head) {
       throw core::ConfigError(

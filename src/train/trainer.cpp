@@ -4,16 +4,23 @@
 #include <cstring>
 
 #include "gradient_shards.h"
+#include "reproducible.h"
 #include "resume.h"
 #include "snell/core/hash.h"
 #include "snell/core/log.h"
+#include "snell/core/phase.h"
 #include "snell/core/timer.h"
 #include "snell/data/dataset_file.h"
 #include "snell/dist/replicas.h"
+#include "snell/dist/stragglers.h"
+#include "snell/dist/two_level.h"
 #include "snell/train/ema.h"
+#include "snell/train/frozen_storage.h"
 #include "snell/train/model.h"
 #include "snell/train/schedule.h"
 #include "snell/train/threads.h"
+#include "step_chain.h"
+#include "traffic_meter.h"
 
 namespace snell::train {
 namespace {
@@ -36,26 +43,6 @@ std::unique_ptr<data::DataLoader> make_train_loader(std::shared_ptr<const data::
                                             options);
 }
 
-// LibTorch's matrix products and sums have other last digits with other numbers of threads.
-RunConfig with_fixed_threads(RunConfig run, const dist::DistConfig& dist) {
-  if (dist.reproducible && run.threads == 0) run.threads = 1;
-  return run;
-}
-
-void check_reproducible(const JobConfig& config, int ranks) {
-  if (!config.dist.reproducible) return;
-  if (config.dist.virtual_shards % ranks != 0) {
-    throw core::ConfigError(core::str("dist.virtual_shards = ", config.dist.virtual_shards, " cannot be dealt to ",
-                                      ranks, " ranks alike; take a number of ranks that divides it"));
-  }
-  if (config.optim.accumulate != 1) {
-    throw core::ConfigError(
-        core::str("optim.accumulate = ", config.optim.accumulate,
-                  " has no meaning with dist.reproducible=true, whose ranks go through their virtual "
-                  "shards one by one: raise dist.virtual_shards instead"));
-  }
-}
-
 // Rank 0 shares out: replicas whose scores differ in a last bit must not cut at different thresholds.
 std::optional<std::vector<double>> allocate_on_root(const peft::BudgetAllocator& allocator, int64_t epoch,
                                                     dist::ControlPlane& control) {
@@ -73,8 +60,8 @@ std::optional<std::vector<double>> allocate_on_root(const peft::BudgetAllocator&
 
 class Trainer::Run {
  public:
-  Run(const JobConfig& config, std::string config_json, dist::ControlPlane& control)
-      : config_(config), config_json_(std::move(config_json)), control_(control) {
+  Run(const JobConfig& config, std::string config_json, dist::ControlPlane& control, TrainerSeams seams)
+      : config_(config), config_json_(std::move(config_json)), control_(control), seams_(std::move(seams)) {
     control.all_or_none([&] { check_reproducible(config, control.size()); });
     set_threads(with_fixed_threads(config.run, config.dist), control.local_size());
     place_ = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
@@ -82,23 +69,36 @@ class Trainer::Run {
       core::log_warning("dist.reproducible=true: equal bits are promised on CPUs only");
     }
     control.all_or_none([&] { open_data(); });
-    communicator_ = dist::make_communicator(config.dist, control, place_.device);
-    control.all_or_none([&] { model_ = make_model(config, facts_.num_classes, place_); });
+    communicator_ = dist::make_gradient_communicator(config.dist, control, place_.device);
+    place_.storage = make_frozen_storage(config, place_, control);
+    control.all_or_none([&] {
+      const core::Phase phase(core::PhaseKind::kLoadWeights);
+      model_ = make_model(config, facts_.num_classes, place_);
+    });
     trainables_ = trainable_tensors(*model_.backbone);
-    optimizer_ = std::make_unique<Optimizer>(model_.backbone->trainable(), config.optim);
+    optimizer_ = make_optimizer(model_.backbone->trainable(), config, *communicator_);
     const auto& allocator = config.adapter.allocator;
     if (config.optim.ema.enabled) ema_.emplace(model_.backbone->trainable(), config.optim.ema);
     if (allocator.metric != "none") allocator_.emplace(model_.branches, allocator, config.train.epochs);
     if (place_.dtype == at::kHalf) scaler_.emplace(config.optim.loss_scale);
+    control.all_or_none([&] {
+      if (keeps_chain(config.dist, place_.device)) chain_.emplace(seams_, model_, scaler_ ? &*scaler_ : nullptr);
+    });
     resume();
     dist::broadcast_parameters(trainables_, *communicator_);
     if (ema_ && !facts_.resumed_from) ema_->reset();
-    reducer_ = make_reducer(config.dist, trainables_, *communicator_, num_shards(config, control.size()));
+    reducer_ = make_reducer(config.dist, trainables_, *communicator_, num_shards(config, control.size()),
+                            chain_ ? chain_->shard_observer() : dist::ShardObserver(),
+                            chain_ ? chain_->sum_observer() : dist::SumObserver());
+    traffic_.emplace(*communicator_, *reducer_);
+    traffic_->of_step();  // what came before the first step is not its
     gather_facts();
+    stragglers_.emplace(config.dist.watchdog, control);
   }
 
   TrainResult run() {
     const core::Timer timer;
+    if (chain_) chain_->begin(config_, config_json_, facts_, position_.step, control_);
     TrainResult result;
     // A stop came between an epoch's last step and its evaluation.
     if (position_.step_in_epoch == 0 && position_.evaluated_step != position_.step && evaluation_due(true)) {
@@ -139,6 +139,7 @@ class Trainer::Run {
 
  private:
   void open_data() {
+    const core::Phase phase(core::PhaseKind::kLoadData);
     const auto& data = config_.data;
     auto train = std::shared_ptr<const data::SampleSource>(data::open_dataset(data.file, data.train_split));
     auto eval = std::shared_ptr<const data::SampleSource>(data::open_dataset(data.file, data.eval_split));
@@ -168,10 +169,18 @@ class Trainer::Run {
     return tensors;
   }
 
+  std::optional<std::string> checkpoint_to_start_from() {
+    if (!seams_.replay) return choose_checkpoint(config_, control_);
+    return seams_.replay->checkpoint.empty() ? std::nullopt : std::optional(seams_.replay->checkpoint);
+  }
+
   void resume() {
-    const auto path = choose_checkpoint(config_, control_);
+    const core::Phase phase(core::PhaseKind::kLoadCheckpoint);
+    const auto path = checkpoint_to_start_from();
     if (!path) return;
-    control_.all_or_none([&] { check_same_job(ckpt::read_manifest(*path), config_json_, *path); });
+    if (!seams_.replay) {
+      control_.all_or_none([&] { check_same_job(ckpt::read_manifest(*path), config_json_, *path); });
+    }
     const auto state = all_state();
     const ckpt::Manifest manifest = ckpt::load(*path, state, control_);
     control_.all_or_none([&] { restore_sparsities(model_, state); });
@@ -180,6 +189,7 @@ class Trainer::Run {
     optimizer_->set_steps_done(position_.step - (scaler_ ? scaler_->skipped() : 0));
     facts_.resumed_from = *path;
     core::log_info(core::str("resumed from ", *path, " at step ", position_.step));
+    if (chain_) chain_->resume_from(manifest);
   }
 
   void gather_facts() {
@@ -218,12 +228,18 @@ class Trainer::Run {
     optimizer_->set_learning_rate(lr);
     allocate();
     train_loader_->start_epoch(position_.epoch, position_.step_in_epoch);
-    const StepParts parts{
-        *model_.backbone, *optimizer_, *reducer_, control_, config_.optim, place_, scaler_ ? &*scaler_ : nullptr};
+    const StepParts parts{*model_.backbone,
+                          *optimizer_,
+                          *reducer_,
+                          control_,
+                          config_.optim,
+                          place_,
+                          scaler_ ? &*scaler_ : nullptr,
+                          chain_ ? chain_->hashes() : nullptr};
     double loss_sum = 0;
     int64_t samples = 0;
     while (!finished()) {
-      const auto batch = train_loader_->next();
+      const auto batch = next_batch();
       if (!batch) break;
       const StepStats stats = train_step(parts, *batch, config_.seed, position_.step);
       if (!stats.finite) {
@@ -246,7 +262,7 @@ class Trainer::Run {
         position_.step_in_epoch = 0;
       }
       lr_ = lr;
-      after_step(stats, reducer_->stats().bytes_per_step);
+      after_step(stats);
       if (stats.stop_signal != 0) return stats.stop_signal;
       if (epoch_done) break;
       if (config_.checkpoint.every_steps > 0 && position_.step % config_.checkpoint.every_steps == 0) save(false);
@@ -254,11 +270,21 @@ class Trainer::Run {
     return 0;
   }
 
-  void after_step(const StepStats& stats, int64_t bytes) {
+  std::optional<data::Batch> next_batch() {
+    if (auto* ring = core::PhaseRing::of_this_thread()) ring->set_step(position_.step + 1);
+    const core::Phase phase(core::PhaseKind::kBatch);
+    return train_loader_->next();
+  }
+
+  void after_step(const StepStats& stats) {
+    if (chain_) chain_->add(position_.step, stats.loss);
     const int64_t every = config_.dist.check_replicas_every;
     if (every > 0 && position_.step % every == 0) dist::check_replicas(trainables_, control_, position_.step);
-    const StepEvent event{position_, lr_, stats, control_.size() > 1 ? bytes : 0};
+    const StepEvent event{position_, lr_, stats, traffic_->of_step(), fetch_meter_.since_last(place_.storage.get())};
     for (auto* hook : hooks_) hook->on_step(event);
+    const auto stragglers = stragglers_->after_step();
+    if (stragglers.empty()) return;
+    for (auto* hook : hooks_) hook->on_stragglers({position_, stragglers});
   }
 
   // An update that was not made: part of float16's search for a loss scale, else the end.
@@ -328,14 +354,17 @@ class Trainer::Run {
   }
 
   void save(bool is_best) {
-    const auto info = ckpt::save(config_.run.dir, checkpoint_state(position_, config_.seed, config_json_, all_state()),
-                                 control_, config_.checkpoint, is_best);
+    const core::Phase phase(core::PhaseKind::kSave);
+    auto state = checkpoint_state(position_, config_.seed, config_json_, all_state());
+    if (chain_) state.extra[kChainLink] = chain_->flush();
+    const auto info = ckpt::save(config_.run.dir, state, control_, config_.checkpoint, is_best);
     for (auto* hook : hooks_) hook->on_checkpoint({info.step, info.path, info.bytes, info.seconds});
   }
 
   const JobConfig config_;
   const std::string config_json_;
   dist::ControlPlane& control_;
+  const TrainerSeams seams_;
   nn::TensorPlace place_;
   std::unique_ptr<dist::Communicator> communicator_;
   std::unique_ptr<data::DataLoader> train_loader_, eval_loader_;
@@ -345,12 +374,16 @@ class Trainer::Run {
   std::optional<WeightsEma> ema_;
   std::optional<peft::BudgetAllocator> allocator_;
   std::optional<LossScaler> scaler_;  // float16 only
+  std::optional<StepChain> chain_;
   std::unique_ptr<dist::Reducer> reducer_;
+  FetchMeter fetch_meter_;
+  std::optional<dist::StragglerWatch> stragglers_;
+  std::optional<TrafficMeter> traffic_;
   double lr_ = 0;
 };
 
-Trainer::Trainer(const JobConfig& config, std::string config_json, dist::ControlPlane& control)
-    : run_(std::make_unique<Run>(config, std::move(config_json), control)) {}
+Trainer::Trainer(const JobConfig& config, std::string config_json, dist::ControlPlane& control, TrainerSeams seams)
+    : run_(std::make_unique<Run>(config, std::move(config_json), control, std::move(seams))) {}
 Trainer::~Trainer() = default;
 
 const RunFacts& Trainer::facts() const {

@@ -145,12 +145,22 @@ def check_growth():
         assert "million entries" in picture.read_text()
 
 
+def check_chain():
+    told = json.loads(run("chain", "rounds=2", "classes=5", "--json", *TINY[:-2], "data.batch_size=8").stdout)
+    assert told["virtual_shards"] == 8 and told["rounds"] == 2 and told["gradient_bytes"] > 0, told
+    parts = [told[f"{part}_seconds"] for part in ("shard_hashes", "sum_hash", "record")]
+    assert all(0 < part < told["step_seconds"] for part in parts), told
+    assert 0 < told["share_on_one_rank"] < told["share_on_a_rank_a_shard"], told
+    assert "chain on one rank" in run("chain", "rounds=1", *TINY[:-2], "data.batch_size=8").stdout
+    run("chain", "dist.reproducible=false", expect=2)
+
+
 def check_help():
-    for command in ("step", "layer", "growth"):
+    for command in ("step", "layer", "growth", "chain"):
         said = run(command, "--help").stdout
         assert f"snell bench {command} " in said and "Settings:" in said, said
 
 
-for check in (check_help, check_bad_arguments, check_step, check_choices, check_deaths, check_orphans, check_layer, check_growth):
+for check in (check_help, check_bad_arguments, check_step, check_choices, check_deaths, check_orphans, check_layer, check_growth, check_chain):
     check()
     print(check.__name__, "passed", flush=True)

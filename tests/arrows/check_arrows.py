@@ -13,7 +13,7 @@ import sys
 SOURCES = (".h", ".hpp", ".cpp", ".cu", ".cuh")
 # data, dist and nn are told ranks and sizes as integers; peft works on one device.
 NEVER = {("dist", "data"), ("dist", "nn"), ("data", "dist"), ("data", "nn"), ("nn", "dist"), ("nn", "data"), ("peft", "dist")}
-WITHOUT_TORCH = {"core", "io", "config", "report"}
+WITHOUT_TORCH = {"core", "io", "config", "report", "plan"}
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 MODULE = re.compile(r"^\s*snell_add_module\s*\(([^)]*)\)", re.M)

@@ -8,11 +8,13 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include "collective_chain.h"
 #include "fake_nccl.h"
 #include "snell/dist/control_plane.h"
 #include "snell/dist/mpi_communicator.h"
 #include "snell/dist/nccl_communicator.h"
 #include "snell/dist/self_communicator.h"
+#include "snell/dist/two_level.h"
 
 namespace snell::dist {
 
@@ -26,6 +28,11 @@ struct Row {
 
 std::vector<std::string> g_stream_calls;
 
+// Of two nodes: two ranks each where there are four.
+int64_t node_size_of(int size) {
+  return size == 4 ? 2 : 1;
+}
+
 // Parts of 400 elements stand for MPI's limit of 2^31.
 const std::vector<Row> kRows = {
     {"mpi", [](ControlPlane&) { return std::make_unique<MpiCommunicator>(); }},
@@ -35,6 +42,15 @@ const std::vector<Row> kRows = {
        return std::make_unique<NcclCommunicator>(fake_nccl(), fake_stream(&g_stream_calls), control, at::kCPU);
      },
      false},
+    {"two_level",
+     [](ControlPlane& control) {
+       const NodeLayout nodes = node_layout(control, node_size_of(control.size()));
+       return std::make_unique<TwoLevelCommunicator>(
+           TwoLevelCommunicator::Parts{std::make_unique<MpiCommunicator>(),
+                                       std::make_unique<MpiCommunicator>("node", nodes.within),
+                                       std::make_unique<MpiCommunicator>("across", nodes.across)},
+           make_thread_chain());
+     }},
 };
 
 class Collectives : public ::testing::TestWithParam<Row> {
@@ -153,6 +169,24 @@ TEST_P(Collectives, AsynchronousReductionsMayBeWaitedForInAnyOrder) {
   comm_->barrier();
 }
 
+TEST_P(Collectives, GathersAndScattersMayBeUnderWayTogether) {
+  std::vector<at::Tensor> gathered, scattered;
+  std::vector<std::unique_ptr<Work>> works;
+  for (int64_t i = 0; i < 20; ++i) {
+    gathered.push_back(at::zeros({size_, 100 + i}, at::kDouble));
+    works.push_back(comm_->all_gather_async(values(100 + i, rank_, at::kDouble), gathered.back()));
+    scattered.push_back(at::zeros({100 + i}, at::kDouble));
+    works.push_back(
+        comm_->reduce_scatter_async(values((100 + i) * size_, rank_, at::kDouble), scattered.back(), ReduceOp::kSum));
+  }
+  for (auto work = works.rbegin(); work != works.rend(); ++work) (*work)->wait();
+  for (int64_t i = 0; i < 20; ++i) {
+    const at::Tensor sum = all_values((100 + i) * size_, at::kDouble).sum(0);
+    EXPECT_TRUE(gathered[static_cast<size_t>(i)].equal(all_values(100 + i, at::kDouble))) << i;
+    EXPECT_TRUE(scattered[static_cast<size_t>(i)].equal(sum.narrow(0, rank_ * (100 + i), 100 + i))) << i;
+  }
+}
+
 TEST_P(Collectives, BlockingOnesMayComeWhileOthersAreUnderWay) {
   at::Tensor large = at::full({100'000}, 1.0, at::kFloat);
   const auto work = comm_->all_reduce_async(large, ReduceOp::kSum);
@@ -182,6 +216,15 @@ TEST_P(Collectives, CountsPayloadBytesByKind) {
   EXPECT_EQ(comm_->bytes("reduce_scatter"), 20 * size_);
   EXPECT_EQ(comm_->bytes("all_to_all"), 4 * size_);
   EXPECT_THROW(comm_->bytes("allreduce"), core::Error);
+  const double R = size_;
+  EXPECT_DOUBLE_EQ(comm_->wire_bytes("all_reduce"), 43 * 2 * (R - 1) / R);
+  EXPECT_DOUBLE_EQ(comm_->wire_bytes("broadcast"), 80 * (R - 1) / R);
+  EXPECT_DOUBLE_EQ(comm_->wire_bytes("all_gather"), 20 * (R - 1));
+  EXPECT_DOUBLE_EQ(comm_->wire_bytes("reduce_scatter"), 20 * (R - 1));
+  EXPECT_DOUBLE_EQ(comm_->wire_bytes("all_to_all"), 4 * (R - 1));
+  // Each rank of a node of two takes its half across, and all take the last byte of three.
+  const int64_t across = size_ == 4 ? 20 + 1 + 1 : 43;
+  EXPECT_EQ(comm_->bytes_across_nodes(), GetParam().name == "two_level" ? across : 0);
 }
 
 TEST_P(Collectives, RefuseTensorsThatTheyCannotMove) {

@@ -105,23 +105,29 @@ TEST(ControlPlane, RootDecides) {
   }
 }
 
+static DistConfig backend(const std::string& name) {
+  DistConfig config;
+  config.backend = name;
+  return config;
+}
+
 TEST(Backend, FitsDeviceAndRanks) {
   const auto control = make_control_plane();
   const bool alone = control->size() == 1;
   EXPECT_STREQ(make_communicator({}, *control, at::kCPU)->name(), alone ? "self" : "mpi");
-  EXPECT_STREQ(make_communicator({.backend = "mpi"}, *control, at::kCPU)->name(), "mpi");
-  EXPECT_THROW(make_communicator({.backend = "nccl"}, *control, at::kCPU), core::ConfigError);
-  EXPECT_THROW(make_communicator({.backend = "mpi"}, *control, at::kCUDA), core::ConfigError);
+  EXPECT_STREQ(make_communicator(backend("mpi"), *control, at::kCPU)->name(), "mpi");
+  EXPECT_THROW(make_communicator(backend("nccl"), *control, at::kCPU), core::ConfigError);
+  EXPECT_THROW(make_communicator(backend("mpi"), *control, at::kCUDA), core::ConfigError);
   if (alone) {
-    EXPECT_STREQ(make_communicator({.backend = "self"}, *control, at::kCPU)->name(), "self");
+    EXPECT_STREQ(make_communicator(backend("self"), *control, at::kCPU)->name(), "self");
   } else {
-    EXPECT_THROW(make_communicator({.backend = "self"}, *control, at::kCPU), core::ConfigError);
+    EXPECT_THROW(make_communicator(backend("self"), *control, at::kCPU), core::ConfigError);
   }
   EXPECT_EQ(choose_device("cpu", *control), at::Device(at::kCPU));
   if (!has_nccl()) {
     EXPECT_EQ(choose_device("auto", *control), at::Device(at::kCPU));
     EXPECT_THROW(choose_device("cuda", *control), AgreedError);
-    EXPECT_THROW(make_communicator({.backend = "nccl"}, *control, at::kCUDA), core::ConfigError);
+    EXPECT_THROW(make_communicator(backend("nccl"), *control, at::kCUDA), core::ConfigError);
   }
 }
 

@@ -7,7 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "fake_nccl.h"
+#include "snell/dist/abort_hooks.h"
 
 namespace snell::dist {
 
@@ -93,6 +96,21 @@ TEST_F(NcclLogic, DestroysItsCommunicatorAndAbortsItWhenAnErrorPasses) {
   }
   EXPECT_EQ(fake_nccl_state().live_comms, 0);
   EXPECT_EQ(fake_nccl_state().aborted_comms, 1);
+}
+
+TEST_F(NcclLogic, AbortsOnceFromAnyThreadAndIsOfNoUseAfterwards) {
+  {
+    const auto comm = make();
+    std::thread([] { run_abort_hooks(); }).join();  // what a watchdog does
+    EXPECT_EQ(fake_nccl_state().aborted_comms, 1);
+    comm->abort();
+    EXPECT_EQ(fake_nccl_state().aborted_comms, 1);
+    EXPECT_THAT(error_of([&] { comm->all_reduce(at::ones({3}), ReduceOp::kSum); }), HasSubstr("was aborted"));
+    EXPECT_THAT(error_of([&] { comm->barrier(); }), HasSubstr("was aborted"));
+  }
+  EXPECT_EQ(fake_nccl_state().live_comms, 0) << "and was not destroyed a second time";
+  run_abort_hooks();
+  EXPECT_EQ(fake_nccl_state().aborted_comms, 1) << "its hook went with it";
 }
 
 }  // namespace snell::dist

@@ -29,13 +29,15 @@ at::Tensor numbers(int64_t shard, int64_t numel) {
 }
 
 // One step over this rank's shards; returns the gradients, one after another.
-at::Tensor one_step(Communicator& communicator, int64_t num_shards, ShardObserver observer = {}) {
+at::Tensor one_step(Communicator& communicator, int64_t num_shards, ShardObserver observer = {},
+                    SumObserver sum_observer = {}) {
   const std::vector<int64_t> sizes{5, 1, 12};
   std::vector<NamedTensor> trainables;
   for (const int64_t n : sizes) {
     trainables.push_back({"p" + std::to_string(n), at::zeros({n}, at::kFloat).requires_grad_()});
   }
-  const auto reducer = make_ordered_reducer(trainables, communicator, num_shards, std::move(observer));
+  const auto reducer =
+      make_ordered_reducer(trainables, communicator, num_shards, std::move(observer), std::move(sum_observer));
   const int64_t each = num_shards / communicator.size();
   at::Tensor out;
   for (int step = 0; step < 2; ++step) {  // the second starts from nothing again
@@ -87,6 +89,16 @@ TEST(OrderedReducer, TellsOfEachShardBeforeItIsAdded) {
     EXPECT_TRUE(at::equal(gradients, numbers(shard, 18)));
   });
   EXPECT_THAT(seen, ::testing::ElementsAre(0, 1, 2, 0, 1, 2));
+}
+
+TEST(OrderedReducer, TellsOfTheSum) {
+  MpiCommunicator communicator("ordered.sum");
+  int sums = 0;
+  one_step(communicator, 8, {}, [&](const at::Tensor& gradients) {
+    ++sums;
+    EXPECT_TRUE(at::equal(gradients, tree_sum(0, 8)));
+  });
+  EXPECT_EQ(sums, 2);
 }
 
 TEST(OrderedReducer, CountsWhatItHandsOver) {

@@ -26,9 +26,11 @@ class Recorder : public Communicator {
     return inner_.all_reduce_async(std::move(tensor), op);
   }
   void broadcast(at::Tensor tensor, int root) override { inner_.broadcast(std::move(tensor), root); }
-  void all_gather(const at::Tensor& in, at::Tensor out) override { inner_.all_gather(in, std::move(out)); }
-  void reduce_scatter(const at::Tensor& in, at::Tensor out, ReduceOp op) override {
-    inner_.reduce_scatter(in, std::move(out), op);
+  std::unique_ptr<Work> all_gather_async(const at::Tensor& in, at::Tensor out) override {
+    return inner_.all_gather_async(in, std::move(out));
+  }
+  std::unique_ptr<Work> reduce_scatter_async(const at::Tensor& in, at::Tensor out, ReduceOp op) override {
+    return inner_.reduce_scatter_async(in, std::move(out), op);
   }
   void all_to_all(const at::Tensor& in, at::Tensor out) override { inner_.all_to_all(in, std::move(out)); }
   void barrier() override { inner_.barrier(); }
@@ -73,6 +75,7 @@ class ReducerTest : public ::testing::Test {
   std::vector<NamedTensor> trainables_;
   int rank_ = 0;
   int size_ = 1;
+  int64_t bytes_before_ = 0;
   const std::vector<int> kAll = {0, 1, 2, 3, 4};
   double ranks_sum() const { return size_ * (size_ + 1) / 2.0; }  // Σ (rank + 1)
 };
@@ -198,6 +201,38 @@ TEST_F(ReducerTest, RefusesWhatItCannotReduce) {
   if (size_ == 1) return;
   if (rank_ == 1) trainables_.pop_back();
   EXPECT_THROW(BucketedReducer(trainables_, comm_, 1), core::ReplicaError);
+}
+
+// Sevenths, which bfloat16's 8 bits round.
+TEST_F(ReducerTest, GradientsMayTravelInAnotherType) {
+  for (const auto wire : {at::kFloat, at::kBFloat16}) {
+    BucketedReducer reducer(trainables_, comm_, 5 * kBytes, wire);
+    for (int step = 0; step < 2; ++step) {
+      for (int shard = 0; shard < 2; ++shard) run_shard(reducer, shard, shard == 1, kAll, (rank_ + 1) / 7.0);
+      reducer.finish();
+      double rounded = 0;
+      for (int i : kAll) {
+        const at::Tensor wanted = parameter(i).detach() * (2 * ranks_sum() / 7);
+        rounded = std::max(rounded, (grad(i) / wanted - 1).abs().max().item<double>());
+        EXPECT_EQ(grad(i).scalar_type(), at::kDouble);
+      }
+      const double half_a_bit = wire == at::kFloat ? 0x1p-24 : 0x1p-8;  // one rounding of each addend and of each sum
+      EXPECT_LE(rounded, 2 * size_ * half_a_bit);
+      EXPECT_EQ(rounded > half_a_bit / 100, size_ > 1) << "one rank's gradients are not rounded";
+    }
+    const int64_t element = size_ == 1 ? 8 : wire == at::kFloat ? 4 : 2;
+    EXPECT_EQ(reducer.stats().bytes_per_step, 15 * 3 * element);
+    EXPECT_EQ(comm_.bytes("all_reduce"), std::exchange(bytes_before_, comm_.bytes("all_reduce")) + 2 * 45 * element);
+  }
+}
+
+TEST_F(ReducerTest, BucketsAreSmallEnoughToOverlap) {
+  constexpr int64_t kMiB = 1 << 20;
+  const auto of = [](int64_t bytes) { return std::vector<NamedTensor>{{"p", at::zeros({bytes / 4})}}; };
+  EXPECT_EQ(bucket_bytes_for(of(400 * kMiB), 25 * kMiB), 25 * kMiB);
+  EXPECT_EQ(bucket_bytes_for(of(24 * kMiB), 25 * kMiB), 3 * kMiB);
+  EXPECT_EQ(bucket_bytes_for(of(kMiB), 25 * kMiB), kMiB);
+  EXPECT_EQ(bucket_bytes_for({}, 25 * kMiB), kMiB);
 }
 
 TEST_F(ReducerTest, NothingToTrainIsFine) {

@@ -11,9 +11,9 @@ import pathlib
 import re
 import sys
 
-COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/performance.md", "docs/tuning.md", "docs/weights.md",
+COMMAND_DOCUMENTS = ("README.md", "slurm/README.md", "docs/performance.md", "docs/scaling.md", "docs/tuning.md", "docs/weights.md",
                      "bench/README.md")
-MADE_LATER = (".deps", "build", "data", "runs", "my_images")
+MADE_LATER = (".deps", "build", "build-cuda", "data", "runs", "my_images")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)")
 CODE = re.compile(r"`([^`\n]+)`")

@@ -57,9 +57,9 @@ def write_cub(folder, num_classes=200):
         (folder / f"{split}.json").write_text(json.dumps(table))
 
 
-def write_folders(folder, classes, train=12, test=4):
-    """A folder a split, in it a folder a class: so many pictures of each to train on and to judge."""
-    number = 0
+def write_folders(folder, classes, train=12, test=4, first=0):
+    """A folder a split, in it a folder a class: so many pictures of each to train on and to judge, from number `first`."""
+    number = first
     for split, copies in (("train", train), ("test", test)):
         for label, name in enumerate(classes):
             (folder / split / name).mkdir(parents=True)

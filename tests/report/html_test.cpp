@@ -37,7 +37,9 @@ void log_run(const std::string& path, int64_t steps, int64_t each_eval) {
                        {"loss", 2.3 * std::exp(-3 * t) + 0.05 * std::sin(static_cast<double>(step * step))},
                        {"lr", 1e-3 * (1 + std::cos(3.14159 * t)) / 2},
                        {"images_per_s", 500 + 20 * std::sin(static_cast<double>(step))},
-                       {"bytes_all_reduced", 5308416}});
+                       {"bytes_all_reduced", 5308416},
+                       {"seconds_per_step", 0.5},
+                       {"reduce_exposed_s", 0.0125}});
     if (step % each_eval == 0) {
       log.write("eval", {{"step", step},
                          {"epoch", step / each_eval},

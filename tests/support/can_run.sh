@@ -26,6 +26,8 @@ for need in "$@"; do
       need_root
       have ip || cannot netns "no ip (iproute2); SNELL_SETUP_TESTS=1 launch/setup.sh installs it"
       unshare -n true 2>/dev/null || cannot netns "this machine allows no network namespaces"
+      PATH="$PATH:/usr/sbin:/sbin" unshare -n ip link add probe type veth peer name other 2>/dev/null ||
+        cannot netns "this machine's kernel has no virtual cables (veth)"
       ;;
     gpu)
       [ -e /dev/nvidia0 ] && have nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q GPU || cannot gpu "no NVIDIA GPU on this machine"

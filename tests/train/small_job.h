@@ -77,12 +77,14 @@ struct Watcher : Hook {
   std::vector<int64_t> samples, bytes;
   std::vector<AllocationEvent> allocations;
   std::vector<EvalEvent> evaluations;
+  StepTraffic traffic;  // of the last step
   void on_evaluation(const EvalEvent& event) override { evaluations.push_back(event); }
   void on_allocation(const AllocationEvent& event) override { allocations.push_back(event); }
   void on_step(const StepEvent& event) override {
     losses.push_back(event.stats.loss);
     samples.push_back(event.stats.samples);
-    bytes.push_back(event.bytes_all_reduced);
+    bytes.push_back(event.traffic.bytes_all_reduced);
+    traffic = event.traffic;
   }
 };
 

@@ -21,7 +21,9 @@ class ControlPlane;
 
 namespace snell::ckpt {
 
-// A tensor that is alike on all ranks: float16, bfloat16, float32, float64, int64, int32, uint8 or bool, on any device.
+// A tensor that is alike on all ranks that have it: float16, bfloat16, float32, float64, int64, int32, uint8 or bool,
+// on any device. A rank that does not have it holds its shape and type alone, on the meta device: another rank saves
+// it, and loading leaves it out.
 struct TensorRef {
   std::string name;
   at::Tensor tensor;

@@ -37,17 +37,34 @@ class Communicator {
   virtual std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) = 0;
   virtual void broadcast(at::Tensor tensor, int root) = 0;
   // `output` is [size · numel(input)], rank by rank.
-  virtual void all_gather(const at::Tensor& input, at::Tensor output) = 0;
+  virtual std::unique_ptr<Work> all_gather_async(const at::Tensor& input, at::Tensor output) = 0;
   // `input` is [size · numel(output)]; rank i receives the sum of the i-th parts.
-  virtual void reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp op) = 0;
+  virtual std::unique_ptr<Work> reduce_scatter_async(const at::Tensor& input, at::Tensor output, ReduceOp op) = 0;
   // Equal parts: part j of `input` goes to rank j, part i of `output` came from rank i.
   virtual void all_to_all(const at::Tensor& input, at::Tensor output) = 0;
   virtual void barrier() = 0;
 
+  // The same, and waited for.
   void all_reduce(at::Tensor tensor, ReduceOp op);
+  void all_gather(const at::Tensor& input, at::Tensor output);
+  void reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp op);
 
-  // Payload bytes handed to collectives since the start, by kind: "all_reduce", "broadcast", ...
+  // Gives up what is under way, for an end with an error: whoever waits gets core::Error, and nothing may be started
+  // afterwards. Any thread, also while another waits in a collective.
+  virtual void abort() noexcept {}
+
+  // Payload bytes that this rank handed to collectives since the start, by kind: "all_reduce", "broadcast", ...
   virtual int64_t bytes(const std::string& collective) const = 0;
+  // Bytes that a rank sent in collectives of this kind, as the mean over the ranks: payload × wire_factor().
+  virtual double wire_bytes(const std::string& collective) const;
+  // Payload bytes of those collectives in which only ranks of different nodes meet; 0 unless it knows nodes
+  // (two-level).
+  virtual int64_t bytes_across_nodes() const { return 0; }
 };
+
+// What a rank sends in a collective of `size` ranks, over its payload; the mean over the ranks. A sum of R ranks takes
+// 2(R - 1)/R as a ring and as a tree alike (a ring deals it out evenly); all_gather R - 1; the others (R - 1)/R.
+// Throws core::Error for an unknown name.
+double wire_factor(const std::string& collective, int size);
 
 }  // namespace snell::dist

@@ -9,6 +9,10 @@
 
 #include "snell/dist/communicator.h"
 #include "snell/dist/control_plane.h"
+#include "snell/dist/groups.h"
+#include "snell/dist/shard_config.h"
+#include "snell/dist/watchdog_config.h"
+#include "snell/dist/wire_config.h"
 
 namespace snell::config {
 class Binder;
@@ -22,6 +26,10 @@ struct DistConfig {
   int64_t check_replicas_every = 100;
   bool reproducible = false;
   int64_t virtual_shards = 8;
+  ShardConfig shard = {};
+  WireConfig wire = {};
+  std::string chain = "auto";  // auto, true, false
+  WatchdogConfig watchdog;
 };
 
 void bind(config::Binder& binder, DistConfig& config);
@@ -38,5 +46,10 @@ c10::Device choose_device(const std::string& wanted, ControlPlane& control);
 // the device or the number of ranks. `purpose` names the underlying MPI communicator for tools.
 std::unique_ptr<Communicator> make_communicator(const DistConfig& config, ControlPlane& control, c10::Device device,
                                                 const std::string& purpose = "tensors");
+
+// The same among the ranks of this rank's group: its ranks and sizes are those within the group. Collective over all
+// ranks of the job. "auto" takes self for a group of one.
+std::unique_ptr<Communicator> make_communicator(const DistConfig& config, ControlPlane& control, c10::Device device,
+                                                const std::string& purpose, const RankGroup& group);
 
 }  // namespace snell::dist

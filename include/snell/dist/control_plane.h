@@ -32,6 +32,7 @@ class ControlPlane {
   virtual int size() const = 0;
   virtual int local_rank() const = 0;  // among the ranks of this node
   virtual int local_size() const = 0;
+  virtual int node_leader() const { return rank() - local_rank(); }  // the lowest rank of this node
   bool is_root() const { return rank() == 0; }
   static std::string hostname();
 
@@ -43,6 +44,10 @@ class ControlPlane {
   virtual std::vector<std::string> all_gather_strings(const std::string& bytes) = 0;
   // The same on the root only; empty elsewhere.
   virtual std::vector<std::string> gather_strings(const std::string& bytes, int root = 0) = 0;
+
+  // Waits for all ranks to call this, at most `limit_s` (a second limit where rank 0 is late); returns those that did
+  // not come, on those that did. Afterwards, unless all came, the control plane must not be used: it is time to end.
+  virtual std::vector<int> roll_call(double limit_s);
 
   bool all_agree(bool yes);
   bool any(bool yes);

@@ -13,7 +13,8 @@ struct NcclId {
 };
 
 // Results, types and operations are NCCL's numbers (ncclResult_t, ncclDataType_t, ncclRedOp_t); a communicator is an
-// ncclComm_t, a stream a cudaStream_t.
+// ncclComm_t, a stream a cudaStream_t. Communicators are made without blocking (ncclConfig_t::blocking = 0): every call
+// may answer kNcclInProgress, and comm_get_async_error tells when it is through.
 struct NcclApi {
   int (*get_unique_id)(NcclId* id);
   int (*comm_init_rank)(void** comm, int size, const NcclId& id, int rank);

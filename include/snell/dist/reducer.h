@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,10 @@ struct NamedTensor {
 };
 
 struct ReducerStats {
-  int64_t bytes_per_step = 0;  // payload that this rank hands to all_reduce in a step
+  int64_t bytes_per_step = 0;  // payload that this rank hands to the communicator in a step, in the type on the wire
   int64_t num_buckets = 0;
   int64_t steps = 0;
-  double exposed_seconds = 0;       // in all steps: host time that finish() waited, not hidden behind backward
+  double exposed_seconds = 0;       // in all steps: host time that finish() took, not hidden behind backward
   double last_exposed_seconds = 0;  // in the last step; on CUDA the host does not wait, and this is about 0
 };
 
@@ -47,11 +48,12 @@ class Reducer {
 // handed over: the same order on every rank, whatever order the hooks fire in. finish() hands over the rest: a
 // parameter that got no gradient on this rank contributes zeros.
 //
+// - With a `wire_type`, buckets of another type are cast to it when they are handed over, summed in it, and cast back
+//   by finish(): a copy of the gradients in that type. Not with one rank.
 // - The first begin() of a step zeroes the buckets and puts the views back, so zero_grad() of any kind may come before.
 //   Between begin() and finish() nobody else may assign .grad.
 // - One backward pass a shard. A gradient that arrives after its bucket was handed over, or twice in the last shard, is
-// an
-//   error, thrown out of backward().
+//   an error, thrown out of backward().
 // - Threads: hooks run on autograd's thread (CPU: the caller's); a mutex orders them. Streams: build it, and run
 // forward
 //   passes, on the same stream. finish() makes the current stream wait for the sums.
@@ -60,7 +62,8 @@ class BucketedReducer : public Reducer {
  public:
   // Collective: throws ReplicaError when the ranks' parameters differ in name, shape or type. All parameters are leaves
   // that require gradients, on one device.
-  BucketedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t bucket_bytes);
+  BucketedReducer(std::vector<NamedTensor> trainables, Communicator& communicator, int64_t bucket_bytes,
+                  std::optional<c10::ScalarType> wire_type = std::nullopt);
   ~BucketedReducer() override;
 
   void begin(int64_t shard_id, bool last_shard) override;
@@ -72,5 +75,9 @@ class BucketedReducer : public Reducer {
   class State;
   std::unique_ptr<State> state_;
 };
+
+// Bytes of a bucket: at most `limit`, and so many that there are about eight buckets (of 1 MiB at least), since a
+// bucket is summed once its last gradient is there: one that holds everything would not overlap with the backward pass.
+int64_t bucket_bytes_for(const std::vector<NamedTensor>& trainables, int64_t limit);
 
 }  // namespace snell::dist

@@ -20,8 +20,8 @@ class SelfCommunicator : public Communicator {
 
   std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) override;
   void broadcast(at::Tensor tensor, int root) override;
-  void all_gather(const at::Tensor& input, at::Tensor output) override;
-  void reduce_scatter(const at::Tensor& input, at::Tensor output, ReduceOp op) override;
+  std::unique_ptr<Work> all_gather_async(const at::Tensor& input, at::Tensor output) override;
+  std::unique_ptr<Work> reduce_scatter_async(const at::Tensor& input, at::Tensor output, ReduceOp op) override;
   void all_to_all(const at::Tensor& input, at::Tensor output) override;
   void barrier() override {}
   int64_t bytes(const std::string& collective) const override;

@@ -44,7 +44,7 @@ std::vector<std::byte> read_file(const std::string& path, uint64_t max_bytes, Ra
 std::vector<std::byte> read_maybe_gzipped(const std::string& path, uint64_t max_bytes, Raise raise);
 
 // A file mapped read-only for as long as the object lives. Whoever truncates the file meanwhile kills the reader
-// (SIGBUS): replace files by rename, as AtomicFile does.
+// (SIGBUS): replace files by rename, as AtomicFile does; the mapping keeps the old file.
 class MappedFile {
  public:
   static std::shared_ptr<const MappedFile> open(const std::string& path, Raise raise);
@@ -52,12 +52,22 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(address_), size_}; }
+  // Raises where size or time of the last write are no longer those of the opening. A rename over the path is no
+  // change. One system call; it cannot see a truncation that happens between the call and the reading.
+  void check_unchanged(const std::string& path, Raise raise) const;
 
  private:
-  MappedFile(void* address, size_t size) : address_(address), size_(size) {}
+  MappedFile(FileDescriptor file, void* address, size_t size, int64_t written)
+      : file_(std::move(file)), address_(address), size_(size), written_(written) {}
+  FileDescriptor file_;
   void* address_;
   size_t size_;
+  int64_t written_;  // nanoseconds
 };
+
+// Advice on pages of a mapped file, without effect on what they hold: whole pages around `bytes`.
+void expect_pages(std::span<const std::byte> bytes);     // they will be read soon: the disk may begin
+void give_back_pages(std::span<const std::byte> bytes);  // they need not stay in this process's memory
 
 // A new file under a temporary name beside `path` (ending in ".tmp"), which commit() flushes to disk and renames.
 // Without commit() the destructor removes it. For writers that open the file by name themselves (HDF5). Throws

@@ -1,8 +1,10 @@
 // A file of named tensors, whatever its format: what the loading code of the backbones and checkpoints reads from.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,12 @@ class TensorSource {
   // (zip)) does not match. The bytes view the mapped file where they can; the pages count as the process's memory until
   // the last copy of keep_alive goes, so take one tensor at a time to stay near the memory of one copy.
   virtual HostTensor read(const std::string& name) const = 0;
+  // The bytes where they stand in the mapped file, to be used there for as long as keep_alive lives: unlike read()'s,
+  // their pages are not given back with it. Nothing where there is no such place: formats other than safetensors, and
+  // bytes that are not aligned for their type. Throws WeightsError when the name is unknown.
+  virtual std::optional<HostTensor> in_place(const std::string& name) const;
+  // Throws WeightsError where the file behind in_place(name) was written to since it was opened.
+  virtual void check_unchanged(const std::string& name) const;
   // safetensors' __metadata__; of a torch file "wrapper" (the key that holds the state dict, where one does),
   // "other_keys" (beside it) and "not_tensors" (entries of the state dict that are left out); of an npz "not_tensors",
   // too: arrays of types that DType has not.
@@ -38,9 +46,20 @@ class TensorSource {
 // reading stays under 4 × the file's size + 64 MB, whatever the file claims.
 std::unique_ptr<TensorSource> open_tensors(const std::string& path);
 
+// A tensor that is made when its turn comes to be written.
+struct TensorToWrite {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  std::function<HostTensor()> make;  // of that type and shape; its bytes are let go before the next is made
+};
+
 // Writes a safetensors file: to a temporary name beside it, flushed to disk, then renamed. Throws DiskError.
 // `tensors` in the order they are laid out; `metadata` becomes __metadata__.
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, HostTensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
+// The same of a model that need not fit into memory: one tensor at a time.
+void stream_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
+                        const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace snell::io

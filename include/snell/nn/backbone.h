@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "snell/config/binder.h"
+#include "snell/core/frozen_storage.h"
 #include "snell/core/registry.h"
 #include "snell/core/step_context.h"
 #include "snell/nn/checkpoint.h"
@@ -35,6 +36,7 @@ struct BackboneConfig {
   std::string global_pool = "token";
   double drop_path = 0.1;
   bool checkpoint_blocks = false;
+  std::string frozen_storage = "plain";
   // ViT only.
   bool class_token = true;
   int64_t reg_tokens = 0;
@@ -77,11 +79,24 @@ class Backbone {
   const at::Tensor& head_weight() const { return head_weight_KD_; }
   const at::Tensor& head_bias() const { return head_bias_K_; }
 
-  // Published weights as timm draws them for a new model; the head's weight is normal(0, 0.02), its bias zero.
-  virtual void init_published(uint64_t seed) = 0;
+  // Published weights as timm draws them for a new model, one at a time; `wanted`, when given, chooses them by name. A
+  // tensor's values depend on the seed and its name alone.
+  void init_published(uint64_t seed, const std::function<bool(const std::string&)>& wanted = {});
+  // The head's weight is normal(0, 0.02), its bias zero.
   void init_head(uint64_t seed);
 
+  // What `parameter`, one of published() or adapters(), holds: the tensor itself, or a copy out of the storage (which
+  // may have rounded it). Collective where the storage is.
+  at::Tensor value_of(const Parameter& parameter) const;
+  // Gives it the value, of any floating type on the CPU, and of equal shape.
+  void set_value(const Parameter& parameter, const at::Tensor& value);
+  // Where frozen projection weights are kept; null: plain tensors.
+  core::FrozenStorage* storage() const { return storage_.get(); }
+  void set_storage(std::shared_ptr<core::FrozenStorage> storage) { storage_ = std::move(storage); }
+
  protected:
+  // Start values of the published tensor `name` into `tensor`.
+  virtual void init_tensor(const std::string& name, at::Tensor& tensor, uint64_t seed) const = 0;
   // x through one block, whose activations are not kept where `checkpointed`.
   template <class Block>
   static at::Tensor run_block(const Block& block, const at::Tensor& x, const core::StepContext& context,
@@ -101,6 +116,7 @@ class Backbone {
 
  private:
   std::string head_name_;
+  std::shared_ptr<core::FrozenStorage> storage_;
 };
 
 using BackboneFactory = std::function<std::unique_ptr<Backbone>(const BackboneConfig&, int64_t num_classes,

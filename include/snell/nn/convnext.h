@@ -37,7 +37,9 @@ class ConvNext : public Backbone {
   at::Tensor forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const override;
   Parameters published() const override;
   Parameters adapters() const override;
-  void init_published(uint64_t seed) override;
+
+ protected:
+  void init_tensor(const std::string& name, at::Tensor& tensor, uint64_t seed) const override;
 
  private:
   // Before every stage but the first: half the height and width, the next number of features.

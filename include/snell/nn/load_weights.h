@@ -2,6 +2,7 @@
 // SNELL code's and this program's own.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct LoadOptions {
 
 enum class LoadAction {
   kLoaded,     // as it is
+  kMapped,     // used where it stands in the file (nn/mapped_weights.h)
   kConverted,  // another name, layout or type
   kResized,    // a position embedding or bias table of another grid
   kIgnored,    // in the file, not needed
@@ -46,6 +48,16 @@ struct LoadReport {
 // (the published code's *_model_best.pth, this program's model.safetensors). One tensor of the file is read at a time.
 // Throws WeightsError that names what is missing, left over, or of the wrong shape or type.
 LoadReport load_weights(Backbone& backbone, const io::TensorSource& source, const LoadOptions& options = {});
+
+// A tensor of a weight file under timm's name, in timm's layout, when it is asked for.
+struct TimmTensor {
+  std::string name;
+  std::vector<std::string> file_names;  // what it is made of
+  bool as_it_is = false;                // one tensor of the file, in its own layout
+  std::function<at::Tensor()> read;     // reads from the source
+};
+// All that a backbone could have use for, by name.
+std::vector<TimmTensor> timm_tensors(const io::TensorSource& source);
 
 // A view of a file's tensor for LibTorch, on the CPU, in the file's type; it keeps the file's bytes alive.
 at::Tensor to_tensor(const io::HostTensor& host);

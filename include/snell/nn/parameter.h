@@ -1,10 +1,16 @@
-// A named tensor of a model. Tensors share storage with the model's own members, so writing through them is seen there.
+// A named tensor of a model. Tensors share storage with the model's own members, so writing through them is seen there;
+// a frozen projection weight that a core::FrozenStorage keeps is published as its shape and type alone (meta device).
 #pragma once
 
 #include <torch/types.h>
 
+#include <memory>
 #include <string>
 #include <vector>
+
+namespace snell::core {
+class FrozenStorage;
+}
 
 namespace snell::nn {
 
@@ -20,6 +26,7 @@ using Parameters = std::vector<Parameter>;
 struct TensorPlace {
   at::ScalarType dtype = at::kFloat;  // of what is frozen
   at::Device device = at::kCPU;
+  std::shared_ptr<core::FrozenStorage> storage = nullptr;  // of frozen projection weights; null: plain tensors
   at::TensorOptions options() const { return at::TensorOptions().dtype(dtype).device(device); }
   // Of what trains: 16 bits would lose most updates, so float32 beside a 16-bit type; else the same type.
   at::ScalarType trainable_dtype() const { return at::promote_types(dtype, at::kFloat); }

@@ -50,7 +50,9 @@ class Swin : public Backbone {
   at::Tensor forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const override;
   Parameters published() const override;
   Parameters adapters() const override;
-  void init_published(uint64_t seed) override;
+
+ protected:
+  void init_tensor(const std::string& name, at::Tensor& tensor, uint64_t seed) const override;
 
  private:
   // Before every stage but the first: 2 x 2 neighbours become one token.

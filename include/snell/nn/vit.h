@@ -39,8 +39,10 @@ class Vit : public Backbone {
   at::Tensor forward_features(const at::Tensor& images_BCHW, const core::StepContext& context) const override;
   Parameters published() const override;
   Parameters adapters() const override;
-  void init_published(uint64_t seed) override;
   int64_t pos_embed_prefix_tokens() const override { return config_.no_embed_class ? 0 : prefix_tokens(); }
+
+ protected:
+  void init_tensor(const std::string& name, at::Tensor& tensor, uint64_t seed) const override;
 
  private:
   int64_t prefix_tokens() const { return (config_.class_token ? 1 : 0) + config_.reg_tokens; }

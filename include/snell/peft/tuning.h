@@ -56,9 +56,10 @@ struct TunedModel {
 };
 
 // Builds the backbone with `adapter` entered into its projections. Published tensors are initialised from `seed` (a
-// weight file is loaded over them afterwards), adapters and head too. Warns of patterns that matched nothing. On the
-// meta device nothing is computed: names, shapes and types alone.
+// weight file is loaded over them afterwards) unless `draw_published` is false: then a file or init_published() fills
+// them; adapters and head are drawn always. Warns of patterns that matched nothing. On the meta device nothing is
+// computed: names, shapes and types alone.
 TunedModel make_tuned_model(const nn::BackboneConfig& backbone, const AdapterConfig& adapter, int64_t num_classes,
-                            uint64_t seed, const nn::TensorPlace& place);
+                            uint64_t seed, const nn::TensorPlace& place, bool draw_published = true);
 
 }  // namespace snell::peft

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "snell/report/chart.h"
 #include "snell/report/table.h"
 
 namespace snell::report {
@@ -53,6 +54,17 @@ struct ComparisonPage {
 
 // The rows as a table for terminal and JSON.
 Table comparison_table(const std::vector<ComparisonRow>& rows);
+
+// Charts with tables below them.
+struct ChartsPage {
+  std::string title{};
+  std::vector<std::string> paragraphs{};
+  std::vector<LineChart> charts{};
+  std::vector<std::pair<std::string, Table>> tables{};  // with headings
+};
+
+// Throws DiskError.
+void write_charts(const std::string& path, const ChartsPage& page);
 
 // Throws DiskError.
 void write_comparison(const std::string& path, const ComparisonPage& page);

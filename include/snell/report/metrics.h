@@ -1,12 +1,16 @@
 // What a run measured, as it happens: metrics.jsonl (one JSON object an event) and summary.csv (one row an evaluation).
 // Rank 0 writes them. Events and their fields (accuracies in percent, times in seconds):
-//   step        step, epoch, loss, lr, images_per_s, bytes_all_reduced (of this step)
+//   step        step, epoch, loss, lr, images_per_s, seconds_per_step; of this step's sum of gradients over the ranks:
+//               bytes_all_reduced (payload that this rank handed over), wire_bytes (sent by a rank, mean over ranks),
+//               bytes_across_nodes (payload of sums across nodes, in two levels); reduce_exposed_s (of
+//               seconds_per_step, the part that waited for those sums)
 //   sparsity    step (the first that it holds for), epoch (counted from 1), layers: a list of {layer, sparsity, kept,
 //               entries} (kept of ΔW's entries)
 //   eval        step, epoch, weights (model, or ema: their moving average), loss, train_loss, top1, top5, best (of
 //   these
 //               weights), seconds
 //   checkpoint  step, path, bytes, seconds
+//   straggler   step, rank, host, section, seconds and median_seconds (of all ranks) over the last `steps` steps
 //   resume      step, dropped_events, checkpoint
 //   stop        as finish, when a signal ended the run early
 //   finish      step, and whatever sums up the run

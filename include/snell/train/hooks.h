@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "snell/core/frozen_storage.h"
+#include "snell/dist/stragglers.h"
 #include "snell/train/evaluate.h"
 #include "snell/train/step.h"
 
@@ -24,11 +26,20 @@ struct Position {
   int64_t evaluated_step = 0;  // the step after which was judged last
 };
 
+// What the sum of a step's gradients over the ranks cost; zeros on one rank.
+struct StepTraffic {
+  int64_t bytes_all_reduced = 0;   // payload that this rank handed to the communicator
+  double wire_bytes = 0;           // what a rank sent for it, as the mean over the ranks
+  int64_t bytes_across_nodes = 0;  // in two levels: payload of the sums across nodes
+  double reduce_exposed_s = 0;     // time of the step that went into waiting for the sums
+};
+
 struct StepEvent {
   Position position;  // after the step
   double lr = 0;
   StepStats stats;
-  int64_t bytes_all_reduced = 0;  // by this rank, in this step
+  StepTraffic traffic;
+  core::FetchTotals fetched;  // sharded frozen weights, of this rank since the step before
 };
 
 // New sparsities, before an epoch is trained.
@@ -50,6 +61,12 @@ struct EvalEvent {
   bool ema = false;      // the weights' moving average was judged, not the weights
 };
 
+// Ranks that were slow over the last dist.watchdog.straggler_every steps.
+struct StragglerEvent {
+  Position position;
+  std::vector<dist::Straggler> stragglers;
+};
+
 struct CheckpointEvent {
   int64_t step = 0;
   std::string path;
@@ -64,6 +81,7 @@ class Hook {
   virtual void on_step(const StepEvent&) {}
   virtual void on_eval_progress(int64_t /*done*/, int64_t /*of*/) {}
   virtual void on_evaluation(const EvalEvent&) {}
+  virtual void on_stragglers(const StragglerEvent&) {}
   virtual void on_checkpoint(const CheckpointEvent&) {}
 };
 

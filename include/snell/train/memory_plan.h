@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "snell/plan/trace.h"
 #include "snell/train/job_config.h"
 #include "snell/train/meta_memory.h"
 
@@ -13,6 +14,7 @@ namespace snell::train {
 struct PlanRequest {
   int64_t num_classes = 1000;
   int64_t num_ranks = 1;
+  int64_t ranks_per_node = 1 << 20;  // of dist.shard_frozen=hybrid, where dist.node_size does not say it
   // Of the data set; 0: not known, taken to be large.
   int64_t train_samples = 0, eval_samples = 0;
 };
@@ -24,6 +26,8 @@ struct PhaseMemory {
 
 struct MemoryPlan {
   std::vector<PhaseMemory> phases;
+  int64_t trainable_bytes = 0;
+  plan::Trace step;  // rank 0's part of a step: operations and collectives in their order
   const PhaseMemory& largest() const;
 };
 

@@ -19,6 +19,7 @@ class Recorder : public Hook {
   void on_step(const StepEvent& event) override;
   void on_eval_progress(int64_t done, int64_t of) override;
   void on_evaluation(const EvalEvent& event) override;
+  void on_stragglers(const StragglerEvent& event) override;
   void on_checkpoint(const CheckpointEvent& event) override;
   // The finish event, the report, and the closing table on stdout (as text, or as JSON).
   void finish(const TrainResult& result, bool json = false);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "snell/core/hash.h"
 #include "snell/data/batch.h"
 #include "snell/dist/control_plane.h"
 #include "snell/dist/reducer.h"
@@ -29,6 +30,13 @@ struct StepStats {
   int stop_signal = 0;        // the signal that any rank caught, agreed over all
 };
 
+// What the gradients of a step hashed to, where a chain is kept (chain.h).
+struct GradientHashes {
+  std::vector<core::Hash128> mine;    // of this rank's shards, filled before their tally is taken
+  std::vector<core::Hash128> shards;  // of all shards: what train_step() gathers beside their losses
+  core::Hash128 sum;
+};
+
 struct StepParts {
   const nn::Backbone& model;
   Optimizer& optimizer;
@@ -36,7 +44,8 @@ struct StepParts {
   dist::ControlPlane& control;
   const OptimConfig& config;
   nn::TensorPlace place;
-  LossScaler* scaler = nullptr;  // float16's
+  LossScaler* scaler = nullptr;      // float16's
+  GradientHashes* hashes = nullptr;  // where a chain is kept
 };
 
 // What the gradients' part of a step yields, on the device and not waited for.

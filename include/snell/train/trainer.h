@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,8 @@
 
 #include "snell/ckpt/checkpoint.h"
 #include "snell/dist/control_plane.h"
+#include "snell/dist/ordered_reducer.h"
+#include "snell/train/chain.h"
 #include "snell/train/hooks.h"
 #include "snell/train/job_config.h"
 
@@ -34,11 +37,25 @@ struct RunFacts {  // of a model that is wired: for tables and reports
   std::optional<std::string> resumed_from;
 };
 
+// Runs a stretch of a run again, which keeps nothing (verify.h).
+struct Replay {
+  std::string checkpoint;                             // where it starts: a checkpoint's folder; "": as a fresh run does
+  std::function<void(core::Hash128 state)> on_start;  // state_hash() there
+  std::function<void(const ChainRecord&)> on_record;  // of each step, in place of the run's chain
+};
+
+// What replays and tests change of a run.
+struct TrainerSeams {
+  std::optional<Replay> replay;
+  // Sees the gradients of each shard of this rank before they are hashed and added (dist.reproducible only).
+  dist::ShardObserver shard_observer;
+};
+
 class Trainer {
  public:
   // Collective. `config_json` is the composed config, kept in checkpoints and compared on resume. Throws for everything
   // that can be known before the first step.
-  Trainer(const JobConfig& config, std::string config_json, dist::ControlPlane& control);
+  Trainer(const JobConfig& config, std::string config_json, dist::ControlPlane& control, TrainerSeams seams = {});
   ~Trainer();
 
   const RunFacts& facts() const;
