@@ -66,7 +66,7 @@ if [ $quick = 0 ]; then
     verdict $code "CUDA build"
     if [ $has_gpu = ON ] && [ $code = 0 ]; then
       code=0
-      quietly gpu-tests.log ctest --test-dir build-cuda -L gpu --no-tests=ignore --output-on-failure || code=$?
+      quietly gpu-tests.log ctest --test-dir build-cuda -L gpu --no-tests=error --output-on-failure || code=$?
       verdict $code "GPU tests"
     fi
   fi

@@ -16,6 +16,7 @@
 #include "snell/core/text.h"
 #include "snell/dist/config.h"
 #include "snell/io/files.h"
+#include "snell/train/reproducible.h"
 
 namespace snell::apps {
 namespace {
@@ -151,10 +152,7 @@ void check_ranks(const train::JobConfig& config, const BatchRequest& request) {
     throw ConfigError(str("data.batch_size=", config.data.batch_size, " is the global batch, less than the ", ranks,
                           " ranks; take fewer ranks or a larger batch"));
   }
-  if (config.dist.reproducible && config.dist.virtual_shards % ranks != 0) {
-    throw ConfigError(str("dist.virtual_shards=", config.dist.virtual_shards, " cannot be dealt to ", ranks,
-                          " ranks alike; take a number of ranks that divides it"));
-  }
+  train::check_reproducible(config, ranks);
   if (config.dist.backend == "self" && ranks > 1) {
     throw ConfigError(str("dist.backend=self with ", ranks, " ranks would train as many separate models; use auto"));
   }

@@ -52,8 +52,8 @@ void make_current(c10::Device device) {
   at::Context& context = at::globalContext();
   context.setAllowTF32CuDNN(false);
   context.setAllowTF32CuBLAS(false);
-  context.setAllowFP16ReductionCuBLAS(false, /*allow_splitk=*/false);
-  context.setAllowBF16ReductionCuBLAS(false, /*allow_splitk=*/false);
+  context.setAllowFP16ReductionCuBLAS(false);
+  context.setAllowBF16ReductionCuBLAS(false);
 }
 
 }  // namespace snell::dist

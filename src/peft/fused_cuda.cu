@@ -1,23 +1,21 @@
-// Fused merge and gradients on CUDA: a plain, correct form of it. The mathematics of an entry and the radix selection
-// are kernel_math.h's, which the CPU's kernels and tests share; here is only who works at what.
+// Fused merge on CUDA. The mathematics of an entry and the radix selection are kernel_math.h's, which the CPU's kernels
+// and tests share; here is only who works at what.
 // Legend: H heads, I in features, O out features, R columns a head. Matrices are [O, I].
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAException.h>
 
 #include "fused_cuda.h"
+#include "fused_tiles.cuh"
 #include "snell/core/error.h"
 #include "snell/peft/quantile.h"
 
 namespace snell::peft {
 namespace {
 
-constexpr int kSide = 16;                // a block of threads works at a square of entries
-constexpr int kThreads = kSide * kSide;  // one entry a thread
-constexpr int kChunk = 32;               // factor columns in shared memory at a time
-constexpr int kHeads = 8;                // at most; the same bound as the CPU's
-constexpr int kMatrices = 4;             // of one launch: q, k, v
-constexpr int kDigitBits = 11;           // 2,048 counters fit into shared memory
-constexpr int64_t kMaxBlocksOfEntries = 4096;
+constexpr int kMatrices = 4;    // of one launch: q, k, v
+constexpr int kDigitBits = 11;  // 2,048 counters fit into shared memory
+constexpr int kAtOnce = 4;      // entries that a thread loads before it looks at the first of them
+constexpr int64_t kMaxBlocksOfEntries = 2 * kBlocksThatFill;  // each clears and hands over its counters
 
 template <class T>
 using Radix = RadixSelection<T, kDigitBits>;
@@ -50,77 +48,75 @@ struct Matrices {
   int heads, columns;
 };
 
-// Distances of the entry (out row `o`, in row `i`) for all heads; the block's factors go through shared memory. Rows
-// beyond the matrix read its last one.
-template <class T, int kNorm>
-__device__ void entry_distances(const T* in_HIR, const T* out_HOR, int64_t in, int64_t outs, int heads, int columns,
-                                int64_t first_in, int64_t first_out, T (&distance)[kHeads]) {
-  __shared__ T in_rows[kSide][kChunk + 1], out_rows[kSide][kChunk + 1];
-  const int tid = threadIdx.y * kSide + threadIdx.x;
-  for (int head = 0; head < heads; ++head) {
-    T sum = 0;
-    for (int first = 0; first < columns; first += kChunk) {
-      const int size = min(kChunk, columns - first);
-      __syncthreads();
-      for (int at = tid; at < kSide * size; at += kThreads) {
-        const int row = at / size, column = at % size;
-        const int64_t i = min(first_in + row, in - 1), o = min(first_out + row, outs - 1);
-        in_rows[row][column] = in_HIR[(head * in + i) * columns + first + column];
-        out_rows[row][column] = out_HOR[(head * outs + o) * columns + first + column];
-      }
-      __syncthreads();
-      for (int column = 0; column < size; ++column) {
-        sum += distance_term<kNorm>(in_rows[threadIdx.x][column] - out_rows[threadIdx.y][column]);
-      }
-    }
-    distance[head] = distance_of_sum<kNorm>(sum);
-  }
+// Rounded once, also where a product comes before: the forward pass and the rebuild must have equal bits.
+__device__ float rounded_sum(float a, float b) {
+  return __fadd_rn(a, b);
+}
+__device__ double rounded_sum(double a, double b) {
+  return __dadd_rn(a, b);
 }
 
 template <class T>
-__device__ T merged_entry(const T (&distance)[kHeads], int heads) {
-  T k = 0;
-  for (int head = 0; head < heads; ++head) k += kernel_coefficient<T>(head) * distance[head];
-  return k;
+__device__ T base_at(const Matrix<T>& m, int64_t at) {
+  return m.base == nullptr ? T(0) : m.base[at];
 }
 
 template <class T, KeepRule kRule>
-__device__ T kept_entry(const Matrix<T>& m, T k, int64_t at, T threshold) {
-  const T delta = k * keep_scale<kRule>(k, threshold);
-  return m.base == nullptr ? delta : m.base[at] + delta;
+__device__ T kept_entry(T base, T k, T threshold) {
+  return rounded_sum(base, k * keep_scale<kRule>(k, threshold));
 }
 
 // K into the weight, its first digits counted; or, where no threshold has to be selected, the weight itself.
 template <class T, int kNorm, KeepRule kRule, bool kSelects>
-__global__ void merge_kernel(Matrices<T> matrices) {
+__global__ void __launch_bounds__(kThreads) merge_kernel(Matrices<T> matrices) {
   const Matrix<T>& m = matrices.of[blockIdx.z];
+  const Factors<T> factors{m.in_HIR, m.out_HOR, m.in, m.outs, matrices.heads, matrices.columns};
+  __shared__ FactorTiles<T> tiles;
   __shared__ unsigned int counts[kSelects ? Radix<T>::kBins : 1];
-  const int tid = threadIdx.y * kSide + threadIdx.x;
   if constexpr (kSelects) {
-    for (int bin = tid; bin < Radix<T>::kBins; bin += kThreads) counts[bin] = 0;
+    for (int bin = thread_number(); bin < Radix<T>::kBins; bin += kThreads) counts[bin] = 0;
     __syncthreads();
   }
   const T threshold = kSelects || m.given == nullptr ? T(0) : *m.given;
-  const int64_t first_in = int64_t{blockIdx.x} * kSide, i = first_in + threadIdx.x;
-  for (int64_t first_out = int64_t{blockIdx.y} * kSide; first_out < m.outs; first_out += int64_t{gridDim.y} * kSide) {
-    T distance[kHeads];
-    entry_distances<T, kNorm>(m.in_HIR, m.out_HOR, m.in, m.outs, matrices.heads, matrices.columns, first_in, first_out,
-                              distance);
-    const int64_t o = first_out + threadIdx.y;
-    if (i >= m.in || o >= m.outs) continue;
-    const T k = merged_entry(distance, matrices.heads);
-    const int64_t at = o * m.in + i;
-    if constexpr (kSelects) {
-      m.weight[at] = k;
-      if (k != k) m.selection->has_nan = 1;
-      atomicAdd(&counts[Radix<T>::digit(magnitude_bits(k), 0)], 1u);
-    } else {
-      m.weight[at] = kept_entry<T, kRule>(m, k, at, threshold);
+  const int64_t first_in = int64_t{blockIdx.x} * kTile<T>;
+  for (int64_t first_out = int64_t{blockIdx.y} * kTile<T>; first_out < m.outs;
+       first_out += int64_t{gridDim.y} * kTile<T>) {
+    T k[kPer<T>][kPer<T>] = {}, base[kPer<T>][kPer<T>];
+    if constexpr (!kSelects) {  // on their way while the distances are computed
+#pragma unroll
+      for (int b = 0; b < kPer<T>; ++b) {
+#pragma unroll
+        for (int a = 0; a < kPer<T>; ++a) {
+          const int64_t i = first_in + threadIdx.x + kSide * a, o = first_out + threadIdx.y + kSide * b;
+          base[b][a] = i < m.in && o < m.outs ? base_at(m, o * m.in + i) : T(0);
+        }
+      }
+    }
+    for (int head = 0; head < factors.heads; ++head) {
+      T distance[kPer<T>][kPer<T>];
+      head_distances<T, kNorm>(tiles, factors, first_in, first_out, head, distance);
+      add_head(head, distance, k);
+    }
+#pragma unroll
+    for (int b = 0; b < kPer<T>; ++b) {
+#pragma unroll
+      for (int a = 0; a < kPer<T>; ++a) {
+        const int64_t i = first_in + threadIdx.x + kSide * a, o = first_out + threadIdx.y + kSide * b;
+        if (i >= m.in || o >= m.outs) continue;
+        const int64_t at = o * m.in + i;
+        if constexpr (kSelects) {
+          m.weight[at] = k[b][a];
+          if (k[b][a] != k[b][a]) m.selection->has_nan = 1;
+          atomicAdd(&counts[Radix<T>::digit(magnitude_bits(k[b][a]), 0)], 1u);
+        } else {
+          m.weight[at] = kept_entry<T, kRule>(base[b][a], k[b][a], threshold);
+        }
+      }
     }
   }
   if constexpr (kSelects) {
     __syncthreads();
-    for (int bin = tid; bin < Radix<T>::kBins; bin += kThreads) {
+    for (int bin = thread_number(); bin < Radix<T>::kBins; bin += kThreads) {
       if (counts[bin] != 0) atomicAdd(&m.selection->counts[bin], counts[bin]);
     }
   }
@@ -136,17 +132,31 @@ __global__ void count_kernel(Matrices<T> matrices, int round) {
   const Radix<T> radix = m.selection->radix;
   const int above_digit = Radix<T>::shift(round) + Radix<T>::width(round);
   unsigned long long least = ~0ull;
-  const int64_t entries = m.in * m.outs;
-  for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; at < entries;
-       at += int64_t{gridDim.x} * blockDim.x) {
-    const auto bits = magnitude_bits(m.weight[at]);
-    if (radix.has_prefix(bits, round)) {
-      atomicAdd(&counts[Radix<T>::digit(bits, round)], 1u);
-    } else if ((bits >> above_digit) > (radix.prefix >> above_digit)) {
-      least = min(least, static_cast<unsigned long long>(bits));
+  const int64_t entries = m.in * m.outs, stride = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; at < entries; at += kAtOnce * stride) {
+    T k[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) k[i] = at + i * stride < entries ? m.weight[at + i * stride] : T(0);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (at + i * stride >= entries) break;
+      const auto bits = magnitude_bits(k[i]);
+      if (radix.has_prefix(bits, round)) {
+        atomicAdd(&counts[Radix<T>::digit(bits, round)], 1u);
+      } else if ((bits >> above_digit) > (radix.prefix >> above_digit)) {
+        least = min(least, static_cast<unsigned long long>(bits));
+      }
     }
   }
-  if (round + 1 == Radix<T>::kRounds && least != ~0ull) atomicMax(&m.selection->inverted_least, ~least);
+  __shared__ unsigned long long inverted_least;  // of the block: one visitor in device memory instead of 256
+  if (round + 1 == Radix<T>::kRounds) {
+    if (threadIdx.x == 0) inverted_least = 0;
+    __syncthreads();
+    for (int offset = 16; offset > 0; offset /= 2) least = min(least, __shfl_xor_sync(~0u, least, offset));
+    if (threadIdx.x % 32 == 0) atomicMax(&inverted_least, ~least);
+    __syncthreads();
+    if (threadIdx.x == 0 && inverted_least != 0) atomicMax(&m.selection->inverted_least, inverted_least);
+  }
   __syncthreads();
   for (int bin = threadIdx.x; bin < Radix<T>::kBins; bin += blockDim.x) {
     if (counts[bin] != 0) atomicAdd(&m.selection->counts[bin], counts[bin]);
@@ -169,7 +179,7 @@ __global__ void advance_kernel(Matrices<T> matrices, int round) {
   __syncthreads();
   for (int group = threadIdx.x; group < R::kBins / kGroup; group += blockDim.x) {
     unsigned int sum = 0;
-    for (int bin = 0; bin < kGroup; ++bin) sum += counts[group * kGroup + bin];
+    for (int bin = 0; bin < kGroup; ++bin) sum += counts[group * kGroup + (bin + group) % kGroup];  // a bank each
     groups[group] = sum;
   }
   __syncthreads();
@@ -203,75 +213,21 @@ template <class T, KeepRule kRule>
 __global__ void keep_kernel(Matrices<T> matrices) {
   const Matrix<T>& m = matrices.of[blockIdx.z];
   const T threshold = *m.threshold;
-  const int64_t entries = m.in * m.outs;
-  for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; at < entries;
-       at += int64_t{gridDim.x} * blockDim.x) {
-    m.weight[at] = kept_entry<T, kRule>(m, m.weight[at], at, threshold);
-  }
-}
-
-// Gradients of one factor, the `own` one: a block owns kSide of its rows and goes through a part of the other's, adding
-// to sums of its own, so that nothing is added in an order that could change. own − other is in − out for the in factor
-// and the negative of it for the out factor, as the signs of both gradients want it.
-template <class T, int kNorm, KeepRule kRule, bool kOwnIsIn>
-__global__ void grads_kernel(const T* in_HIR, const T* out_HOR, const T* grad_OI, const T* given, int64_t in,
-                             int64_t outs, int heads, int columns, T* sums_PHXR) {
-  const int64_t own_rows = kOwnIsIn ? in : outs, other_rows = kOwnIsIn ? outs : in;
-  const T* own_HXR = kOwnIsIn ? in_HIR : out_HOR;
-  const T* other_HXR = kOwnIsIn ? out_HOR : in_HIR;
-  const T threshold = given == nullptr ? T(0) : *given;
-  __shared__ T ratio[kSide][kSide + 1];  // [own][other]
-  const int tid = threadIdx.y * kSide + threadIdx.x;
-  const int64_t first_own = int64_t{blockIdx.x} * kSide, parts = gridDim.y, part = blockIdx.y;
-  const int64_t tiles = (other_rows + kSide - 1) / kSide;
-  for (int64_t tile = part * tiles / parts; tile < (part + 1) * tiles / parts; ++tile) {
-    const int64_t first_other = tile * kSide;
-    const int64_t first_in = kOwnIsIn ? first_own : first_other, first_out = kOwnIsIn ? first_other : first_own;
-    T distance[kHeads];
-    entry_distances<T, kNorm>(in_HIR, out_HOR, in, outs, heads, columns, first_in, first_out, distance);
-    const int64_t i = first_in + threadIdx.x, o = first_out + threadIdx.y;
-    T grad_k = 0;
-    if (i < in && o < outs) {
-      grad_k = grad_OI[o * in + i] * keep_scale<kRule>(merged_entry(distance, heads), threshold);
+  const int64_t entries = m.in * m.outs, stride = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; at < entries; at += kAtOnce * stride) {
+    T k[kAtOnce], base[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (at + i * stride >= entries) break;
+      k[i] = m.weight[at + i * stride];
+      base[i] = base_at(m, at + i * stride);
     }
-    for (int head = 0; head < heads; ++head) {
-      __syncthreads();
-      ratio[kOwnIsIn ? threadIdx.x : threadIdx.y][kOwnIsIn ? threadIdx.y : threadIdx.x] =
-          distance_ratio<kNorm>(kernel_coefficient<T>(head) * grad_k, distance[head]);
-      __syncthreads();
-      for (int at = tid; at < kSide * columns; at += kThreads) {
-        const int row = at / columns, column = at % columns;
-        if (first_own + row >= own_rows) break;
-        const T own = own_HXR[(head * own_rows + first_own + row) * columns + column];
-        T sum = 0;
-        for (int other = 0; other < kSide && first_other + other < other_rows; ++other) {
-          const T there = other_HXR[(head * other_rows + first_other + other) * columns + column];
-          sum += ratio[row][other] * slope<kNorm>(own - there);
-        }
-        sums_PHXR[((part * heads + head) * own_rows + first_own + row) * columns + column] += sum;
-      }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (at + i * stride >= entries) break;
+      m.weight[at + i * stride] = kept_entry<T, kRule>(base[i], k[i], threshold);
     }
   }
-}
-
-unsigned blocks_of(int64_t work, int64_t a_block) {
-  return static_cast<unsigned>((work + a_block - 1) / a_block);
-}
-
-// Calls f with the norm and the rule as compile-time values.
-template <class F>
-void dispatch(const FusedKernel& kernel, const F& f) {
-  const auto with_rule = [&]<int kNorm>() {
-    switch (kernel.rule) {
-      case KeepRule::kAll:
-        return f.template operator()<kNorm, KeepRule::kAll>();
-      case KeepRule::kHardThreshold:
-        return f.template operator()<kNorm, KeepRule::kHardThreshold>();
-      case KeepRule::kSoftThreshold:
-        return f.template operator()<kNorm, KeepRule::kSoftThreshold>();
-    }
-  };
-  kernel.norm_p == 2 ? with_rule.template operator()<2>() : with_rule.template operator()<1>();
 }
 
 template <class T>
@@ -321,8 +277,10 @@ void merge(const FusedKernel& kernel, std::vector<FusedMatrix>& given) {
     most_out = std::max(most_out, m.outs);
   }
   const dim3 threads(kSide, kSide);
-  const dim3 squares(blocks_of(most_in, kSide), std::min(blocks_of(most_out, kSide), 64u),
-                     static_cast<unsigned>(count));
+  // A block that selects counts in its own memory first: few blocks, that go through several tiles each.
+  const unsigned across = blocks_of(most_in, kTile<T>), down = blocks_of(most_out, kTile<T>);
+  const auto wanted = static_cast<unsigned>(std::max<int64_t>(1, 2 * kBlocksThatFill / (across * count)));
+  const dim3 squares(across, std::min(down, wanted), static_cast<unsigned>(count));
   const dim3 lines(
       static_cast<unsigned>(std::min<int64_t>(blocks_of(most_in * most_out, kThreads * 8), kMaxBlocksOfEntries)), 1,
       static_cast<unsigned>(count));
@@ -347,41 +305,11 @@ void merge(const FusedKernel& kernel, std::vector<FusedMatrix>& given) {
   });
 }
 
-// Sums of one factor's gradients, [H, X, R].
-template <class T, bool kOwnIsIn>
-at::Tensor grads_of(const FusedKernel& kernel, const at::Tensor& in, const at::Tensor& out, const at::Tensor& grad_OI,
-                    const at::Tensor& threshold) {
-  const at::Tensor& own = kOwnIsIn ? in : out;
-  const int64_t blocks = blocks_of(own.size(1), kSide), other_tiles = blocks_of((kOwnIsIn ? out : in).size(1), kSide);
-  const int64_t parts = std::min(other_tiles, std::max<int64_t>(1, 512 / blocks));  // about 512 blocks fill a GPU
-  const at::Tensor sums = at::zeros({parts, own.size(0), own.size(1), own.size(2)}, own.options());
-  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(parts));
-  dispatch(kernel, [&]<int kNorm, KeepRule kRule>() {
-    grads_kernel<T, kNorm, kRule, kOwnIsIn><<<grid, dim3(kSide, kSide), 0, at::cuda::getCurrentCUDAStream()>>>(
-        in.const_data_ptr<T>(), out.const_data_ptr<T>(), grad_OI.const_data_ptr<T>(),
-        threshold.defined() ? threshold.const_data_ptr<T>() : nullptr, in.size(1), out.size(1),
-        static_cast<int>(in.size(0)), static_cast<int>(in.size(2)), sums.mutable_data_ptr<T>());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-  });
-  return sums.sum(0);
-}
-
 }  // namespace
 
 void fused_merge_cuda(const FusedKernel& kernel, std::vector<FusedMatrix>& matrices) {
   AT_DISPATCH_FLOATING_TYPES(matrices.front().in_HIR.scalar_type(), "fused_merge_cuda",
                              [&] { merge<scalar_t>(kernel, matrices); });
-}
-
-FusedGrads fused_factor_grads_cuda(const FusedKernel& kernel, const at::Tensor& in_HIR, const at::Tensor& out_HOR,
-                                   const at::Tensor& grad_OI, const at::Tensor& threshold) {
-  const at::Tensor in = in_HIR.contiguous(), out = out_HOR.contiguous();
-  FusedGrads grads;
-  AT_DISPATCH_FLOATING_TYPES(in.scalar_type(), "fused_factor_grads_cuda", [&] {
-    grads = {grads_of<scalar_t, true>(kernel, in, out, grad_OI, threshold),
-             grads_of<scalar_t, false>(kernel, in, out, grad_OI, threshold)};
-  });
-  return grads;
 }
 
 }  // namespace snell::peft

@@ -2,12 +2,12 @@
 
 #include "gradient_shards.h"
 #include "made_up_batch.h"
-#include "reproducible.h"
 #include "snell/core/error.h"
 #include "snell/core/timer.h"
 #include "snell/dist/self_communicator.h"
 #include "snell/train/frozen_storage.h"
 #include "snell/train/model.h"
+#include "snell/train/reproducible.h"
 #include "snell/train/threads.h"
 #include "step_chain.h"
 

@@ -10,7 +10,6 @@
 #include <filesystem>
 
 #include "gradient_shards.h"
-#include "reproducible.h"
 #include "snell/ckpt/checkpoint.h"
 #include "snell/data/dataset_file.h"
 #include "snell/data/sampler.h"
@@ -18,6 +17,7 @@
 #include "snell/plan/scaling.h"
 #include "snell/train/memory_plan.h"
 #include "snell/train/model.h"
+#include "snell/train/reproducible.h"
 
 namespace snell::train {
 namespace {

@@ -1,4 +1,4 @@
-#include "reproducible.h"
+#include "snell/train/reproducible.h"
 
 #include "snell/core/error.h"
 

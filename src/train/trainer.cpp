@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "gradient_shards.h"
-#include "reproducible.h"
 #include "resume.h"
 #include "snell/core/hash.h"
 #include "snell/core/log.h"
@@ -17,6 +16,7 @@
 #include "snell/train/ema.h"
 #include "snell/train/frozen_storage.h"
 #include "snell/train/model.h"
+#include "snell/train/reproducible.h"
 #include "snell/train/schedule.h"
 #include "snell/train/threads.h"
 #include "step_chain.h"

@@ -8,90 +8,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "peft/fused_roads.h"
 #include "snell/core/error.h"
 #include "snell/peft/quantile.h"
-#include "snell/peft/weight_delta.h"
 
 namespace snell::peft {
 namespace {
-
-struct Case {
-  int64_t in, out, rank, heads;
-  double norm_p, sparsity;
-  std::string name() const {
-    return core::str(in, "x", out, " rank ", rank, " heads ", heads, " p ", norm_p, " s ", sparsity);
-  }
-};
-
-std::unique_ptr<Sparsifier> sparsifier_of(KeepRule rule, double sparsity) {
-  if (rule == KeepRule::kAll) return std::make_unique<KeepAll>();
-  if (rule == KeepRule::kHardThreshold) return std::make_unique<HardThreshold>(sparsity);
-  return std::make_unique<SoftThreshold>(sparsity);
-}
-
-KernelDelta make_delta(const Case& c, KeepRule rule, at::ScalarType dtype) {
-  KernelDelta delta("layer", {c.in, c.out, c.rank, c.heads, c.norm_p}, sparsifier_of(rule, c.sparsity),
-                    {dtype, at::kCPU});
-  delta.init(static_cast<uint64_t>(c.in * 7 + c.out));
-  return delta;
-}
-
-double largest(const at::Tensor& t) {
-  return t.numel() == 0 ? 0 : t.abs().max().item<double>();
-}
-
-// |a − b| over the largest |b|, entries aside that lie so near the threshold that rounding decides on them.
-double error_off_threshold(const at::Tensor& a, const at::Tensor& b, const at::Tensor& kernel_IO,
-                           const at::Tensor& threshold) {
-  at::Tensor difference = (a.to(at::kDouble) - b.to(at::kDouble)).abs();
-  if (threshold.defined()) {
-    const at::Tensor k = kernel_IO.to(at::kDouble).abs();
-    difference.masked_fill_((k - threshold.to(at::kDouble)).abs() <= 4e-6 * largest(k), 0);
-  }
-  return largest(difference) / std::max(largest(b), 1e-30);
-}
-
-struct Both {
-  at::Tensor delta_IO, threshold;
-  std::vector<at::Tensor> grads;
-};
-
-Both fused_road(const KernelDelta& delta, const at::Tensor& base_OI, const at::Tensor& grad_OI) {
-  at::Tensor weight_OI = at::empty_like(base_OI);
-  const at::Tensor threshold = delta.merge_into(weight_OI, base_OI, {});
-  at::Tensor again_OI = at::empty_like(base_OI);
-  delta.merge_into(again_OI, base_OI, threshold);
-  EXPECT_TRUE(at::equal(weight_OI, again_OI)) << "the rebuild differs from the forward pass";
-  return {(weight_OI - base_OI).t(), threshold, delta.factor_grads(grad_OI, threshold)};
-}
-
-Both aten_road(const KernelDelta& delta, const at::Tensor& grad_OI, const at::Tensor& threshold) {
-  const Merged merged = delta.merge(threshold);
-  return {merged.delta_IO, merged.threshold, delta.factor_grads(merged, grad_OI.t())};
-}
-
-void check_case(const Case& c, KeepRule rule, at::ScalarType dtype) {
-  SCOPED_TRACE(core::str(c.name(), " rule ", static_cast<int>(rule), " ", c10::toString(dtype)));
-  at::manual_seed(5);
-  const double exact = dtype == at::kDouble ? 1e-12 : 1e-5;
-  const KernelDelta delta = make_delta(c, rule, dtype), wide = make_delta(c, rule, at::kDouble);
-  ASSERT_TRUE(fused_road_exists(delta.factors()[0].tensor, c.norm_p) || c.norm_p == 3);
-  const at::Tensor grad_OI = at::randn({c.out, c.in}, at::kDouble);
-  const Both fused = fused_road(delta, at::zeros({c.out, c.in}, dtype), grad_OI.to(dtype));
-  // The same start values in both types, rounded.
-  for (size_t i = 0; i < 2; ++i) wide.factors()[i].tensor.detach().copy_(delta.factors()[i].tensor.detach());
-  const Both expected = aten_road(wide, grad_OI, {});
-  const at::Tensor kernel_IO = make_delta(c, KeepRule::kAll, at::kDouble).merge({}).delta_IO;
-  ASSERT_EQ(fused.threshold.defined(), rule != KeepRule::kAll);
-  if (fused.threshold.defined()) {
-    EXPECT_NEAR(fused.threshold.item<double>(), expected.threshold.item<double>(), exact * largest(kernel_IO));
-  }
-  EXPECT_LE(error_off_threshold(fused.delta_IO, expected.delta_IO, kernel_IO, expected.threshold), exact);
-  if (dtype == at::kFloat && rule == KeepRule::kHardThreshold) return;  // an entry that flips moves the sums
-  for (size_t i = 0; i < fused.grads.size(); ++i) {
-    EXPECT_LE(error_off_threshold(fused.grads[i], expected.grads[i], {}, {}), dtype == at::kDouble ? 1e-11 : 1e-4) << i;
-  }
-}
 
 TEST(Fused, AgreesWithAtenForOddShapes) {
   const std::vector<Case> cases{{1, 1, 2, 2, 2, 0.5},     {1, 300, 6, 2, 2, 0.5},      {300, 1, 6, 2, 1, 0.5},

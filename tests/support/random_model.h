@@ -38,14 +38,15 @@ inline nn::BackboneConfig small_backbone(const std::string& name) {
 inline void randomise(const peft::TunedModel& model, uint64_t seed) {
   const at::NoGradGuard no_grad;
   auto generator = at::detail::createCPUGenerator(seed);
+  const auto draw = [&](at::Tensor target, double mean, double deviation) {  // on any device the same
+    target.copy_(at::empty(target.sizes(), target.scalar_type()).normal_(mean, deviation, generator));
+  };
   for (auto& [name, tensor] : model.backbone->published()) {
-    at::Tensor target = tensor.detach();
-    if (name.ends_with("gamma")) target.normal_(0.5, 0.1, generator);
+    if (name.ends_with("gamma")) draw(tensor.detach(), 0.5, 0.1);
   }
   for (auto& [name, tensor] : model.backbone->adapters()) {
-    at::Tensor target = tensor.detach();
-    if (target.numel() == 1) continue;  // the mixed kernel's scalars
-    target.normal_(0, target.dim() == 3 ? 0.5 : 0.1, generator);
+    if (tensor.numel() == 1) continue;  // the mixed kernel's scalars
+    draw(tensor.detach(), 0, tensor.dim() == 3 ? 0.5 : 0.1);
   }
 }
 
