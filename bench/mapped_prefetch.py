@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What asking for the next layer's pages ahead is worth: a file is read layer by layer through a mapping, with so many
 seconds of work after each, from a cold and from a warm cache of the system, with and without MADV_WILLNEED for the next.
 

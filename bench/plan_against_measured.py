@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """`snell plan` against runs: each configuration trains a few steps on generated pictures with generated weights; the
 memory that a rank took at its peak, and the seconds of a step over those of a reference configuration, are compared with
 what the plan foretold.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What `snell plan` foretells of the steps that bench/slow_wire.sh measured: calibrates between the same two hosts with their
 cables let go, plans with the cables held, and compares.
 

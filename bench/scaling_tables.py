@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The tables of docs/scaling.md: what `snell plan` computes for ViT-B, -L, -H and -g on 1 to 1,024 GPUs, as Markdown.
 Nothing is measured by this.
 

@@ -23,7 +23,7 @@ def parse():
     parser.add_argument("--steps", type=int, default=2, help="steps that count in each half of a round (default 2)")
     parser.add_argument("--rate", default="1gbit", help="of the held cables, as tc writes it (default 1gbit)")
     parser.add_argument("--backbone", default="vit_base_patch16_224")
-    parser.add_argument("--batch", type=int, default=2, help="images a rank (default 2)")
+    parser.add_argument("--batch", type=int, default=1, help="images a rank (default 1)")
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/bin/snell")
     return parser.parse_args()
 

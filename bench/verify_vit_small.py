@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A reproducible ViT-S/16 run of many ranks, and one rank that replays ten random steps of it: the whole of what
 tests/integration/verify_test.py does on two blocks. Generated pictures and weights, the recipes' dropout and drop path,
 batch 16 in 8 virtual shards.

@@ -13,7 +13,7 @@ using core::str;
 
 namespace {
 
-constexpr size_t kMaxIndexBytes = 32 << 20, kMaxTensors = 1 << 17, kMaxShards = 4096;
+constexpr size_t kMaxIndexBytes = 32 << 20, kMaxNames = 1 << 17, kMaxShards = 4096;
 
 // Events of the JSON parser, which keeps no tree. "weight_map" must be an object of texts; what stands beside it is
 // passed over.
@@ -51,7 +51,7 @@ class IndexEvents : public nlohmann::json_sax<nlohmann::json> {
     if (depth_ == 0) return refuse("it is a text, not an object");
     if (!in_map()) return true;
     if (depth_ != 2) return refuse("its weight_map is not an object");
-    if (shard_of.size() == kMaxTensors) return refuse(str("it names more than ", kMaxTensors, " tensors"));
+    if (shard_of.size() == kMaxNames) return refuse(str("it names more than ", kMaxNames, " tensors"));
     return shard_of.emplace(tensor_, value).second || refuse(str("tensor '", printable(tensor_), "' appears twice"));
   }
   bool number_unsigned(uint64_t) override { return other(); }

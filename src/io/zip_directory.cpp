@@ -50,9 +50,9 @@ struct Central {
   uint16_t needs = 0, flags = 0, method = 0, time = 0, date = 0;
 };
 
-class Parser {
+class DirectoryParser {
  public:
-  explicit Parser(const FileBytes& file) : file_(file), bytes_(file.bytes) {}
+  explicit DirectoryParser(const FileBytes& file) : file_(file), bytes_(file.bytes) {}
 
   std::vector<ZipEntry> parse() {
     find_directory();
@@ -301,7 +301,7 @@ class Parser {
 }  // namespace
 
 std::vector<ZipEntry> parse_zip_directory(const FileBytes& file) {
-  return Parser(file).parse();
+  return DirectoryParser(file).parse();
 }
 
 }  // namespace snell::io

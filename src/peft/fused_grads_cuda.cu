@@ -71,8 +71,10 @@ __device__ void store_ratios(T* ratios, int head, const Square<T>& grad_k, const
 #pragma unroll
     for (int a = 0; a < kPer<T>; ++a) {
       const int i = static_cast<int>(threadIdx.x) + kSide * a, o = static_cast<int>(threadIdx.y) + kSide * b;
-      ratios[(kOwnIsIn ? o : i) * kRatioStride<T, kOwnIsIn> + (kOwnIsIn ? i : o)] =
-          distance_ratio<kNorm>(kernel_coefficient<T>(head) * grad_k[b][a], distance[b][a]);
+      T ratio = kernel_coefficient<T>(head) * grad_k[b][a];
+      // Most entries were cut: their 0 would take the division's slow path.
+      if (ratio != T(0)) ratio = distance_ratio<kNorm>(ratio, distance[b][a]);
+      ratios[(kOwnIsIn ? o : i) * kRatioStride<T, kOwnIsIn> + (kOwnIsIn ? i : o)] = ratio;
     }
   }
 }

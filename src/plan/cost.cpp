@@ -167,8 +167,7 @@ double mpi_tree(double bytes, const Ranks& ranks, const Machine& m) {
 }  // namespace
 
 double op_seconds(const Op& op, const Rates& rates, bool shared_cores) {
-  const double busy = busy_seconds(op, rates), call = rates.op_overhead_us * 1e-6;
-  return shared_cores ? busy + call : std::max(busy, call);
+  return busy_seconds(op, rates) + (shared_cores ? rates.op_overhead_us * 1e-6 : 0);
 }
 
 CollectiveCost collective_cost(Collective kind, double bytes, const Ranks& ranks, const Machine& m,

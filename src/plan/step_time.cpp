@@ -37,8 +37,13 @@ class Player {
   }
 
  private:
+  // A GPU has its own time: an operation begins once the host has handed it out and the one before it has ended.
   void compute(const Op& op) {
-    const double seconds = op_seconds(op, rates_, machine_.shared_cores);
+    double seconds = op_seconds(op, rates_, machine_.shared_cores);
+    if (!machine_.shared_cores) {
+      host_ += rates_.op_overhead_us * 1e-6;
+      seconds += std::max(0.0, host_ - now_);
+    }
     out_.by_kind[static_cast<size_t>(op.kind)] += seconds;
     out_.by_phase[static_cast<size_t>(phase_)] += seconds;
     out_.compute_seconds += seconds;
@@ -77,7 +82,7 @@ class Player {
   const TwoLevel two_level_;
   const Rates rates_;
   Phase phase_ = Phase::kForward;
-  double now_ = 0, wire_free_ = 0, back_free_ = 0, busy_until_ = 0;
+  double now_ = 0, host_ = 0, wire_free_ = 0, back_free_ = 0, busy_until_ = 0;
   std::map<int64_t, double> ends_;  // of collectives that nobody waited for yet
   StepTime out_;
 };

@@ -9,7 +9,7 @@ namespace snell::report {
 
 using core::str;
 
-static constexpr const char* kColours = R"css(
+static constexpr const char* kStripes = R"css(
 :root{--bg:#fcfcfb;--card:#fff;--fg:#1d2228;--soft:#5b6570;--rule:#e3e6e9;--accent:#0b6bcb;
 --c0:#0b6bcb;--c1:#d1570d;--c2:#14855c;--c3:#a4439b;--c4:#8a6d00;--c5:#c2334d;--good:#14855c;--bad:#c2334d}
 @media(prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1b1f24;--fg:#e6e9ec;--soft:#9aa4af;--rule:#2e343b;
@@ -122,7 +122,7 @@ std::string chart_style() {
     colours += str(".line.s", i, "{stroke:var(--c", i, ")}circle.s", i, "{fill:var(--c", i, ")}.b", i, "{fill:var(--c",
                    i, ");background:var(--c", i, ")}\n");
   }
-  return str(kColours, kChartStyle, colours);
+  return str(kStripes, kChartStyle, colours);
 }
 
 std::string document(const std::string& title, const std::string& body) {

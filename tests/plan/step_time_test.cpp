@@ -136,6 +136,21 @@ TEST(StepTime, CoresThatMoveDataDoNotCompute) {
   EXPECT_DOUBLE_EQ(t.exposed_seconds, 0);
 }
 
+// A GPU waits for a host that is slower, and not where the host got ahead.
+TEST(StepTime, TheHostHandsOutWhatAGpuDoes) {
+  Machine m = seconds_machine();
+  m.rates.op_overhead_us = 1e6;  // a second a call
+  const auto of = [&](std::initializer_list<double> seconds) {
+    Trace trace;
+    trace.ranks = 2;
+    for (const double s : seconds) trace.add({.kind = OpKind::kElementwise, .bytes = s * 1e9});
+    return step_time(trace, m, kTwo);
+  };
+  EXPECT_DOUBLE_EQ(of({0.5, 0.5, 0.5}).seconds, 3.5);  // the third is handed out after three
+  EXPECT_DOUBLE_EQ(of({4, 0.5, 0.5}).seconds, 6);      // a long one hides the calls behind it
+  EXPECT_DOUBLE_EQ(of({4, 0.5, 0.5}).compute_seconds, 6);
+}
+
 // Hybrid sharding: the weights are gathered within a node, whatever the number of nodes.
 TEST(StepTime, ACollectiveMayBeOfNeighboursAlone) {
   Machine m = seconds_machine();

@@ -8,8 +8,8 @@
 
 namespace snell::plan {
 
-// Of one rank. On a machine whose ranks have devices of their own (not shared_cores) the host hands operations over
-// ahead of the device, so that the call costs only where it takes longer than the operation.
+// Of one rank, with the call on a machine whose ranks share its cores. Where they have devices of their own the host
+// hands operations out ahead of the device: step_time() knows what that costs.
 double op_seconds(const Op& op, const Rates& rates, bool shared_cores);
 
 // The ranks of a collective: consecutive ones fill a node after the other.

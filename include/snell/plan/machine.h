@@ -32,7 +32,7 @@ struct Rates {
   // each entry that stays. All 0: by vector_gflops.
   double delta_build_ns = 0, delta_build_ns_column = 0, delta_select_ns = 0;
   double delta_grads_ns = 0, delta_grads_ns_column = 0, delta_grads_ns_kept_column = 0;
-  double op_overhead_us = 0;  // a call of an operation
+  double op_overhead_us = 0;  // a call of an operation; of the host, where ranks have GPUs
 };
 
 struct Machine {

@@ -27,9 +27,10 @@ struct StepTime {
   const Traffic& of(Collective kind) const { return by_collective[static_cast<size_t>(kind)]; }
 };
 
-// An operation begins when the one before it has ended. A collective begins once it was started and the one before it
-// has left the wire; a wait ends when its collective has. What is never waited for ends with the step; what
-// was started in the step before has ended. `ranks.count` must be the trace's.
+// An operation begins when the one before it has ended; on a GPU not before the host, which runs ahead, has handed it
+// out (Rates::op_overhead_us each). A collective begins once it was started and the one before it has left the wire; a
+// wait ends when its collective has. What is never waited for ends with the step; what was started in the step before
+// has ended. `ranks.count` must be the trace's.
 StepTime step_time(const Trace& trace, const Machine& machine, const Ranks& ranks,
                    TwoLevel two_level = TwoLevel::kAuto);
 
