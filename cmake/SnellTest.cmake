@@ -13,6 +13,8 @@ function(snell_add_test NAME)
     set(ARG_TIMEOUT 300)
   endif()
   add_executable(${NAME} ${ARG_SOURCES} ${CMAKE_SOURCE_DIR}/tests/support/test_main.cpp)
+  # Tests' helpers may have the same names in every file.
+  set_target_properties(${NAME} PROPERTIES UNITY_BUILD OFF)
   target_include_directories(${NAME} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${NAME} PRIVATE SNELL_SOURCE_DIR="${CMAKE_SOURCE_DIR}" SNELL_BINARY_DIR="${CMAKE_BINARY_DIR}")
   target_link_libraries(${NAME} PRIVATE snell_options snell_warnings GTest::gtest GTest::gmock ${ARG_LIBS})

@@ -19,18 +19,12 @@ JobConfig in_folder(JobConfig config, const std::string& folder) {
   return config;
 }
 
-nn::TensorPlace place_of(const JobConfig& config, dist::ControlPlane& control) {
-  nn::TensorPlace place{compute_dtype(config.run), at::kCPU};
-  place.storage = make_frozen_storage(config, place, control);
-  return place;
-}
-
 }  // namespace
 
 struct ChainBench::State {
   State(const JobConfig& c, int64_t num_classes, const std::string& folder)
       : config(in_folder(c, folder)),
-        place(place_of(c, control)),
+        place(make_place(c, at::kCPU, control)),
         batch(made_up_batch(c, num_classes, c.dist.virtual_shards)),
         model(make_model(c, num_classes, place)),
         optimizer(model.backbone->trainable(), config.optim),

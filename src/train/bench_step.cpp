@@ -13,20 +13,10 @@
 #include "snell/train/threads.h"
 
 namespace snell::train {
-namespace {
-
-nn::TensorPlace place_of(const JobConfig& config, dist::ControlPlane& control) {
-  nn::TensorPlace place{compute_dtype(config.run), dist::choose_device(config.run.device, control)};
-  place.storage = make_frozen_storage(config, place, control);
-  return place;
-}
-
-}  // namespace
-
 struct BenchStep::State {
   State(const JobConfig& c, int64_t num_classes)
       : config(c),
-        place(place_of(c, control)),
+        place(make_place(c, dist::choose_device(config.run.device, control), control)),
         batch(made_up_batch(c, num_classes, 1)),
         model(make_model(c, num_classes, place)),
         memory(place.device),

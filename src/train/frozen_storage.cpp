@@ -33,6 +33,12 @@ void warn_of_unused(const std::string& setting, const std::string& value, const 
 
 }  // namespace
 
+nn::TensorPlace make_place(const JobConfig& config, c10::Device device, dist::ControlPlane& control) {
+  nn::TensorPlace place{compute_dtype(config.run), device};
+  place.storage = make_frozen_storage(config, place, control);
+  return place;
+}
+
 std::shared_ptr<core::FrozenStorage> make_frozen_storage(const JobConfig& config, const nn::TensorPlace& place,
                                                          dist::ControlPlane& control) {
   const std::string &kind = config.backbone.frozen_storage, &sharded = config.dist.shard.frozen;

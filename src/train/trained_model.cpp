@@ -35,10 +35,10 @@ TrainedModel load_trained(const JobConfig& config, int64_t num_classes, const st
     throw core::ConfigError(core::str(config.run.dir, " keeps no moving average of its weights (optim.ema.enabled)"));
   }
   TrainedModel out;
-  out.place = {compute_dtype(config.run), dist::choose_device(config.run.device, control)};
+  const c10::Device device = dist::choose_device(config.run.device, control);
   JobConfig kept = config;
   if (control.size() == 1) kept.dist.shard.frozen = "none";  // of a run on many ranks, looked at by one
-  out.place.storage = make_frozen_storage(kept, out.place, control);
+  out.place = make_place(kept, device, control);
   if (which == "none") {
     if (num_classes == 0 || config.backbone.weights.empty() || !config.backbone.load_head) {
       throw core::ConfigError(

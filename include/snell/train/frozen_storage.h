@@ -14,6 +14,8 @@ namespace snell::train {
 // AgreedError, where settings do not go together.
 std::shared_ptr<core::FrozenStorage> make_frozen_storage(const JobConfig& config, const nn::TensorPlace& place,
                                                          dist::ControlPlane& control);
+// The type, device and storage of a model. Collective, and throws, as above.
+nn::TensorPlace make_place(const JobConfig& config, c10::Device device, dist::ControlPlane& control);
 
 // What `storage` (null: nothing) fetched since the last call.
 class FetchMeter {
