@@ -71,12 +71,11 @@ if [ $quick = 0 ]; then
     fi
   fi
 
-  # Tests labelled "no-sanitizer" have not been run under them yet: each is to be tried, and its label taken away.
   step "Unit tests under AddressSanitizer and UBSan (cpu-asan)"
   quietly configure-cpu-asan.log cmake --preset cpu-asan || die 1 "the cpu-asan build could not be configured; CMake's words are above"
   code=0
   cmake --build --preset cpu-asan -j "$jobs" --target unit_tests || code=$?
-  [ $code != 0 ] || quietly asan-unit-tests.log ctest --test-dir build-asan -L '^unit$' -LE '^no-sanitizer$' -j "$jobs" --output-on-failure || code=$?
+  [ $code != 0 ] || quietly asan-unit-tests.log ctest --test-dir build-asan -L '^unit$' -j "$jobs" --output-on-failure || code=$?
   verdict $code "unit tests under ASan and UBSan"
 
   step "Fuzzing the parsers of weight files, 30 s each"

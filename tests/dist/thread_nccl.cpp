@@ -137,14 +137,14 @@ void carry_out(Group& group, Operation& operation) {
   if (s.kind == "all_gather") {
     for (int to = 0; to < group.size; ++to) {
       for (int from = 0; from < group.size; ++from) {
-        std::memcpy(output(to) + bytes * static_cast<size_t>(from), input(from), bytes);
+        std::copy_n(input(from), bytes, output(to) + bytes * static_cast<size_t>(from));
       }
     }
     return;
   }
   if (s.kind == "broadcast") {
     const std::vector<char> data(input(s.root), input(s.root) + bytes);
-    for (int to = 0; to < group.size; ++to) std::memcpy(output(to), data.data(), bytes);
+    for (int to = 0; to < group.size; ++to) std::copy_n(data.begin(), bytes, output(to));
     return;
   }
   const bool scatters = s.kind == "reduce_scatter";
@@ -152,7 +152,7 @@ void carry_out(Group& group, Operation& operation) {
   std::vector<char> total(input(0), input(0) + whole * size_of(s.type));
   for (int from = 1; from < group.size; ++from) reduce(total, input(from), whole, s.type, s.op);
   for (int to = 0; to < group.size; ++to) {
-    std::memcpy(output(to), total.data() + (scatters ? bytes * static_cast<size_t>(to) : 0), bytes);
+    std::copy_n(total.data() + (scatters ? bytes * static_cast<size_t>(to) : 0), bytes, output(to));
   }
 }
 
@@ -220,7 +220,7 @@ void run_messages(Comm& comm, const std::vector<PointToPoint>& messages) {
     if (message->count != m.count || message->type != m.type) {
       group.error = kInvalidUsage;
     } else {
-      std::memcpy(m.out, message->in, m.count * size_of(m.type));
+      std::copy_n(static_cast<const char*>(message->in), m.count * size_of(m.type), static_cast<char*>(m.out));
     }
     message->taken = true;
     group.changed.notify_all();
@@ -345,12 +345,18 @@ int add_message(const PointToPoint& message, void* comm, void* stream) {
 struct KeepingAllocator : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* data = std::malloc(std::max<size_t>(bytes, 1));
+    const std::lock_guard lock(mutex);
+    kept.push_back(data);  // no leak: somebody knows of it
     return {data, data, [](void*) {}, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override {
     return [](void*) {};
   }
-  void copy_data(void* to, const void* from, size_t bytes) const override { std::memcpy(to, from, bytes); }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    std::copy_n(static_cast<const char*>(from), bytes, static_cast<char*>(to));
+  }
+  std::mutex mutex;
+  std::vector<void*> kept;
 };
 
 }  // namespace
@@ -416,8 +422,8 @@ void release_hanging() {
 }
 
 void keep_freed_memory() {
-  static KeepingAllocator allocator;
-  c10::SetCPUAllocator(&allocator, /*priority=*/100);
+  static auto* const allocator = new KeepingAllocator;  // outlives every tensor
+  c10::SetCPUAllocator(allocator, /*priority=*/100);
 }
 
 }  // namespace snell::dist
