@@ -47,7 +47,10 @@ def main():
     parser.add_argument("measured", type=pathlib.Path)
     parser.add_argument("--machine", type=pathlib.Path)
     options = parser.parse_args()
-    measured = json.loads(options.measured.read_text())
+    try:
+        measured = json.loads(options.measured.read_text())
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{options.measured}: {error}; bench/slow_wire.sh --json FILE writes such a file\n")
     worst = 0
     with tempfile.TemporaryDirectory(prefix="snell-plan-wire-") as name:
         machine = options.machine or calibrate(options.program, pathlib.Path(name))

@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 program=$(realpath "${1:-build/bin/snell}")
 shift || true
+[ -x "$program" ] || { echo "there is no program $program; launch/quickstart.sh builds build/bin/snell" >&2 && exit 1; }
 [ $# -gt 0 ] || set -- vit_large_patch16_224:2:2:full vit_giant_patch14_224:2:2:full
 
 work=$(mktemp -d)

@@ -49,8 +49,8 @@ def main():
         if step >= options.warmup:
             seconds.append(time.perf_counter() - start)
 
-    told = {"model": options.model, "batch": options.batch, "device": options.device, "dtype": options.dtype, "threads": torch.get_num_threads(), "timm": timm.__version__,
-            "torch": torch.__version__, "seconds": seconds, "seconds_median": statistics.median(seconds),
+    told = {"model": options.model, "batch": options.batch, "device": options.device, "dtype": options.dtype,
+            "threads": torch.get_num_threads(), "timm": timm.__version__, "torch": torch.__version__, "seconds": seconds, "seconds_median": statistics.median(seconds),
             "seconds_min": min(seconds)}
     print(json.dumps(told) if options.json else
           f"{told['seconds_median']:.3f} s a step (least {told['seconds_min']:.3f}), {options.model}, batch {options.batch}, "

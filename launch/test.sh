@@ -8,7 +8,7 @@ usage() {
   cat <<'END'
 usage: launch/test.sh [--quick] [--long] [--jobs N] [--help]
 
-  1 set-up   2 build (cpu-release)   3 all tests   4 CUDA build, where a toolkit is found
+  1 set-up   2 build (cpu-release)   3 all tests   4 CUDA build, where a toolkit is found; GPU tests, where a GPU is
   5 unit tests under AddressSanitizer and UBSan   6 fuzzing of the weight files' parsers, 30 s each
 
   --quick    without 4, 5 and 6

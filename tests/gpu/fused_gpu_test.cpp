@@ -2,8 +2,6 @@
 // against the CPU's fused road where order statistics leave no room for rounding.
 #include <gtest/gtest.h>
 
-#include <limits>
-
 #include "peft/fused_roads.h"
 #include "snell/peft/quantile.h"
 
@@ -80,28 +78,11 @@ TEST(FusedGpu, EqualValuesZeroRowsAndDenormals) {
 }
 
 TEST(FusedGpu, NanInAFactorIsSeen) {
-  for (const auto rule : kRules) {
-    const KernelDelta delta = make_delta({300, 200, 8, 2, 2, 0.5}, rule, at::kFloat, at::kCUDA);
-    delta.factors()[0].tensor.detach()[1][7][2] = std::numeric_limits<float>::quiet_NaN();
-    at::Tensor weight_OI = at::empty({200, 300}, at::device(at::kCUDA));
-    const at::Tensor threshold = delta.merge_into(weight_OI, {}, {});
-    EXPECT_TRUE(weight_OI.select(1, 7).isnan().all().item<bool>());
-    if (threshold.defined()) {
-      EXPECT_TRUE(threshold.isnan().item<bool>());
-    }
-    const auto grads = delta.factor_grads(at::ones({200, 300}, at::device(at::kCUDA)), threshold);
-    EXPECT_TRUE(grads[0][1][7].isnan().any().item<bool>());
-  }
+  check_nan_is_seen(at::kCUDA);
 }
 
 TEST(FusedGpu, SixteenBitWeightsAreRoundedOnce) {
-  const KernelDelta delta = make_delta({90, 70, 8, 2, 2, 0.5}, KeepRule::kHardThreshold, at::kFloat, at::kCUDA);
-  const auto options = at::device(at::kCUDA);
-  at::Tensor wide_OI = at::empty({70, 90}, options), narrow_OI = at::empty({70, 90}, options.dtype(at::kBFloat16));
-  const at::Tensor base_OI = at::randn({70, 90}, options.dtype(at::kBFloat16));
-  delta.merge_into(wide_OI, {}, {});
-  delta.merge_into(narrow_OI, base_OI, {});
-  EXPECT_TRUE(at::equal(narrow_OI, (base_OI.to(at::kFloat) + wide_OI).to(at::kBFloat16)));
+  check_sixteen_bits(at::kCUDA);
 }
 
 }  // namespace

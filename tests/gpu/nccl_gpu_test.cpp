@@ -34,6 +34,24 @@ class NcclGpu : public ::testing::Test {
     return at::arange(size, at::device(device_).dtype(at::kLong)).remainder(100).to(type);
   }
 
+  static NcclId unique_id() {
+    NcclId id;
+    EXPECT_EQ(real_nccl().get_unique_id(&id), kNcclSuccess);
+    return id;
+  }
+  // What waits throws soon after another thread aborts it, as the watchdog does.
+  template <class Abort, class Wait>
+  static void expect_abort_ends(std::chrono::milliseconds after, Abort abort, Wait wait) {
+    std::thread watchdog([&] {
+      std::this_thread::sleep_for(after);
+      abort();
+    });
+    const core::Timer timer;
+    EXPECT_THROW(wait(), core::Error);
+    EXPECT_LE(timer.seconds(), 20);
+    watchdog.join();
+  }
+
   SelfControlPlane control_;
   c10::Device device_;
 };
@@ -116,22 +134,15 @@ TEST_F(NcclGpu, AnAbortEndsABarrierThatWaits) {
   comm->barrier();
   constexpr int64_t kSeconds = 5, kCyclesASecond = 1'500'000'000;
   at::cuda::sleep(kSeconds * kCyclesASecond);
-  std::thread watchdog([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    comm->abort();
-  });
-  const core::Timer timer;
-  EXPECT_THROW(comm->barrier(), core::Error);
-  EXPECT_LE(timer.seconds(), 20);
-  watchdog.join();
+  expect_abort_ends(
+      std::chrono::milliseconds(300), [&] { comm->abort(); }, [&] { comm->barrier(); });
 }
 
 // The start does not block: the rank that waits for one that never comes gives up at the limit, and the communicator is
 // gone.
 TEST_F(NcclGpu, ARankThatNeverComesEndsTheStart) {
   NcclComm comm(real_nccl(), "rank 0 (cuda:0)");
-  NcclId id;
-  comm.check(real_nccl().get_unique_id(&id), "ncclGetUniqueId");
+  const NcclId id = unique_id();
   const core::Timer timer;
   EXPECT_FALSE(comm.join(/*size=*/2, id, /*rank=*/0, /*limit_s=*/2));
   EXPECT_GE(timer.seconds(), 2);
@@ -139,27 +150,17 @@ TEST_F(NcclGpu, ARankThatNeverComesEndsTheStart) {
   EXPECT_THROW(comm.call("ncclAllReduce", [](void*) { return kNcclSuccess; }), core::Error);
 }
 
-// Another thread aborts what waits for a rank that never comes, as the watchdog does.
 TEST_F(NcclGpu, AnAbortEndsAWaitingStart) {
   NcclComm comm(real_nccl(), "rank 0 (cuda:0)");
-  NcclId id;
-  comm.check(real_nccl().get_unique_id(&id), "ncclGetUniqueId");
-  std::thread watchdog([&] {
-    std::this_thread::sleep_for(std::chrono::seconds(1));
-    comm.abort();
-  });
-  const core::Timer timer;
-  EXPECT_THROW(comm.join(2, id, 0, 60), core::Error);
-  EXPECT_LE(timer.seconds(), 20);
-  watchdog.join();
+  const NcclId id = unique_id();
+  expect_abort_ends(
+      std::chrono::seconds(1), [&] { comm.abort(); }, [&] { comm.join(2, id, 0, 60); });
 }
 
 TEST_F(NcclGpu, WrongArgumentsAreErrorsThatNameTheRank) {
   NcclComm comm(real_nccl(), "rank 0 (cuda:0)");
-  NcclId id;
-  comm.check(real_nccl().get_unique_id(&id), "ncclGetUniqueId");
   try {
-    comm.join(/*size=*/1, id, /*rank=*/3, 10);
+    comm.join(/*size=*/1, unique_id(), /*rank=*/3, 10);
     FAIL() << "no error";
   } catch (const core::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("rank 0 (cuda:0)"));

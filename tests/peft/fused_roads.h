@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "snell/core/text.h"
@@ -97,6 +98,32 @@ inline void check_case(const Case& c, KeepRule rule, at::ScalarType dtype, c10::
   for (size_t i = 0; i < fused.grads.size(); ++i) {
     EXPECT_LE(error_off_threshold(fused.grads[i], expected.grads[i], {}, {}), dtype == at::kDouble ? 1e-11 : 1e-4) << i;
   }
+}
+
+inline void check_nan_is_seen(c10::Device device) {
+  for (const auto rule : {KeepRule::kAll, KeepRule::kHardThreshold, KeepRule::kSoftThreshold}) {
+    const KernelDelta delta = make_delta({300, 200, 8, 2, 2, 0.5}, rule, at::kFloat, device);
+    delta.factors()[0].tensor.detach()[1][7][2] = std::numeric_limits<float>::quiet_NaN();
+    at::Tensor weight_OI = at::empty({200, 300}, at::device(device));
+    const at::Tensor threshold = delta.merge_into(weight_OI, {}, {});
+    EXPECT_TRUE(weight_OI.select(1, 7).isnan().all().item<bool>());
+    if (threshold.defined()) {
+      EXPECT_TRUE(threshold.isnan().item<bool>());
+    }
+    const auto grads = delta.factor_grads(at::ones({200, 300}, at::device(device)), threshold);
+    EXPECT_TRUE(grads[0][1][7].isnan().any().item<bool>());
+  }
+}
+
+// Another type than the factors': rounded once.
+inline void check_sixteen_bits(c10::Device device) {
+  const KernelDelta delta = make_delta({90, 70, 8, 2, 2, 0.5}, KeepRule::kHardThreshold, at::kFloat, device);
+  const auto options = at::device(device);
+  at::Tensor wide_OI = at::empty({70, 90}, options), narrow_OI = at::empty({70, 90}, options.dtype(at::kBFloat16));
+  const at::Tensor base_OI = at::randn({70, 90}, options.dtype(at::kBFloat16));
+  delta.merge_into(wide_OI, {}, {});
+  delta.merge_into(narrow_OI, base_OI, {});
+  EXPECT_TRUE(at::equal(narrow_OI, (base_OI.to(at::kFloat) + wide_OI).to(at::kBFloat16)));
 }
 
 }  // namespace snell::peft

@@ -106,28 +106,11 @@ TEST(Fused, MoreThanTwoToTheTwentyFourEntries) {
 }
 
 TEST(Fused, NanInAFactorIsSeen) {
-  for (const auto rule : {KeepRule::kAll, KeepRule::kHardThreshold, KeepRule::kSoftThreshold}) {
-    const KernelDelta delta = make_delta({300, 200, 8, 2, 2, 0.5}, rule, at::kFloat);
-    delta.factors()[0].tensor.detach()[1][7][2] = std::numeric_limits<float>::quiet_NaN();
-    at::Tensor weight_OI = at::empty({200, 300});
-    const at::Tensor threshold = delta.merge_into(weight_OI, {}, {});
-    EXPECT_TRUE(weight_OI.select(1, 7).isnan().all().item<bool>());
-    if (threshold.defined()) {
-      EXPECT_TRUE(threshold.isnan().item<bool>());
-    }
-    const auto grads = delta.factor_grads(at::ones({200, 300}), threshold);
-    EXPECT_TRUE(grads[0][1][7].isnan().any().item<bool>());
-  }
+  check_nan_is_seen(at::kCPU);
 }
 
-// Another type than the factors': rounded once.
 TEST(Fused, SixteenBitWeightsAreRoundedOnce) {
-  const KernelDelta delta = make_delta({90, 70, 8, 2, 2, 0.5}, KeepRule::kHardThreshold, at::kFloat);
-  at::Tensor wide_OI = at::empty({70, 90}), narrow_OI = at::empty({70, 90}, at::kBFloat16);
-  const at::Tensor base_OI = at::randn({70, 90}, at::kBFloat16);
-  delta.merge_into(wide_OI, {}, {});
-  delta.merge_into(narrow_OI, base_OI, {});
-  EXPECT_TRUE(at::equal(narrow_OI, (base_OI.to(at::kFloat) + wide_OI).to(at::kBFloat16)));
+  check_sixteen_bits(at::kCPU);
 }
 
 TEST(Fused, AWrongShapeIsAnError) {
